@@ -1,0 +1,1 @@
+"""The product: one package per area, each with the same rooms."""

@@ -1,0 +1,1 @@
+"""Ground floor: what every area stands on and which knows no area."""

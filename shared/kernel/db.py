@@ -1,0 +1,140 @@
+"""Postgres: pooled connections and the tenant transaction, the only way to a tenant's rows.
+
+Row-level security is forced on every tenant table; `tenant()` names the tenant for one transaction. Nothing is kept
+in the session: a session-level setting would pin an RDS Proxy connection and could leak into the next request.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from psycopg import Connection, OperationalError, sql
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from shared.kernel import aws, settings
+from shared.kernel.caller import Caller
+from shared.kernel.errors import Unavailable
+
+type Tx = Connection[DictRow]
+type Row = dict[str, Any]
+
+# A killed backend is noticed at the first statement; by then several pooled connections may be dead at once.
+_ATTEMPTS = 6
+_CONNECT_TIMEOUT_S = 5
+_POOL_SIZE = 8
+
+
+def _connection_parameters() -> dict[str, Any]:
+    database = settings.database()
+    parameters: dict[str, Any] = {"autocommit": True, "row_factory": dict_row}
+    parameters |= {"connect_timeout": _CONNECT_TIMEOUT_S, "application_name": "runyard"}
+    if database.iam_auth:
+        parameters["password"] = _iam_token(conninfo_to_dict(database.url))
+    return parameters
+
+
+def _iam_token(conninfo: dict[str, Any]) -> str:
+    token = aws.client("rds").generate_db_auth_token(
+        DBHostname=conninfo["host"], Port=int(conninfo["port"]), DBUsername=conninfo["user"]
+    )
+    return str(token)
+
+
+@cache
+def _pool() -> ConnectionPool[Tx]:
+    return ConnectionPool(
+        conninfo=lambda: settings.database().url,
+        kwargs=_connection_parameters,
+        min_size=0,
+        max_size=_POOL_SIZE,
+        timeout=_CONNECT_TIMEOUT_S * 2,
+        max_idle=120,
+        reconnect_timeout=_CONNECT_TIMEOUT_S,
+        open=True,
+        name="runyard",
+    )
+
+
+def close() -> None:
+    """Close every pooled connection; the next use opens new ones."""
+    if _pool.cache_info().currsize:
+        _pool().close()
+        _pool.cache_clear()
+
+
+def tenant(caller: Caller) -> AbstractContextManager[Tx]:
+    """Open one transaction in which only the caller's tenant exists. Commits on success, else rolls back.
+
+    Raises `Unavailable` when Postgres can't be reached. The body is never run twice.
+    """
+    return _transaction(caller.org_id)
+
+
+def anonymous() -> AbstractContextManager[Tx]:
+    """Open one transaction with no tenant: no tenant's row is visible, only SECURITY DEFINER look-ups answer."""
+    return _transaction(None)
+
+
+@contextmanager
+def acting_for(tx: Tx, org_id: UUID) -> Iterator[None]:
+    """Let the operator write another tenant's rows within its own transaction; the tenant before is back after.
+
+    The caller has checked a scope that only the operator holds.
+    """
+    before = tx.execute("SELECT current_setting('app.current_org_id') AS org_id").fetchone()
+    _set_tenant(tx, str(org_id))
+    yield
+    _set_tenant(tx, before["org_id"] if before else "")
+
+
+def _set_tenant(tx: Tx, org_id: str) -> None:
+    tx.execute("SELECT set_config('app.current_org_id', %s, true)", (org_id,))
+
+
+@contextmanager
+def _transaction(org_id: UUID | None) -> Iterator[Tx]:
+    connection = _begin(org_id)
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
+            _roll_back(connection)
+        raise
+    finally:
+        _pool().putconn(connection)
+
+
+def _begin(org_id: UUID | None) -> Tx:
+    # BEGIN and the tenant travel as one simple query: one round trip. The setting is always overwritten, so that a
+    # connection can never carry an earlier request's tenant.
+    setting = sql.SQL("BEGIN; SELECT set_config('app.current_org_id', {}, true)").format(
+        sql.Literal("" if org_id is None else str(org_id))
+    )
+    failure: Exception | None = None
+    for _ in range(_ATTEMPTS):
+        try:
+            connection = _pool().getconn()
+        except PoolTimeout as error:
+            raise Unavailable("The database can't be reached; try again shortly.", retry_after_s=1) from error
+        try:
+            connection.execute(setting)
+        except OperationalError as error:
+            failure = error
+            connection.close()
+            _pool().putconn(connection)
+        else:
+            return connection
+    raise Unavailable("The database can't be reached; try again shortly.", retry_after_s=1) from failure
+
+
+def _roll_back(connection: Tx) -> None:
+    try:
+        connection.execute("ROLLBACK")
+    except OperationalError:
+        connection.close()

@@ -1,0 +1,117 @@
+"""The one tree of errors: a stable code and a kind, never a status; the edge maps kinds to statuses."""
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What sort of thing went wrong, from the caller's point of view."""
+
+    INVALID = "invalid_request_error"
+    UNAUTHENTICATED = "authentication_error"
+    PAYMENT = "billing_error"
+    FORBIDDEN = "permission_error"
+    NOT_FOUND = "not_found_error"
+    CONFLICT = "conflict_error"
+    TOO_LARGE = "payload_too_large_error"
+    RATE_LIMITED = "rate_limit_error"
+    PROVIDER = "provider_error"
+    UNAVAILABLE = "unavailable_error"
+    INTERNAL = "api_error"
+
+
+class RunyardError(Exception):
+    """An error that a caller may see. Subclasses fix `kind` and `code`; the message says what to do.
+
+    `retryable`: the very same request may succeed later without a change.
+    """
+
+    kind = Kind.INTERNAL
+    code = "internal"
+    retryable = False
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class ConfigurationError(RunyardError):
+    """A function was deployed without something it needs."""
+
+    code = "misconfigured"
+
+
+class InvalidRequest(RunyardError):
+    kind = Kind.INVALID
+    code = "invalid_request"
+
+
+class InvalidTransition(RunyardError):
+    """The thing is in a state from which this is impossible."""
+
+    kind = Kind.CONFLICT
+    code = "invalid_state"
+
+
+class Unauthenticated(RunyardError):
+    kind = Kind.UNAUTHENTICATED
+    code = "invalid_api_key"
+
+
+class Forbidden(RunyardError):
+    kind = Kind.FORBIDDEN
+    code = "insufficient_scope"
+
+
+class NotFound(RunyardError):
+    """Not there, or not visible to this tenant: the two are the same answer on purpose."""
+
+    kind = Kind.NOT_FOUND
+    code = "not_found"
+
+    @classmethod
+    def of(cls, noun: str, shown_id: str) -> "NotFound":
+        return cls(f"No {noun} has the id {shown_id}.", param="id")
+
+
+class Conflict(RunyardError):
+    kind = Kind.CONFLICT
+    code = "conflict"
+
+
+class IdempotencyConflict(Conflict):
+    """The same Idempotency-Key came with another request, or its first request still runs."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyInFlight(Conflict):
+    code = "idempotency_in_flight"
+    retryable = True
+
+
+class PayloadTooLarge(RunyardError):
+    kind = Kind.TOO_LARGE
+    code = "payload_too_large"
+
+
+class InsufficientCredits(RunyardError):
+    kind = Kind.PAYMENT
+    code = "insufficient_credits"
+
+
+class ProviderFailed(RunyardError):
+    """A party outside answered wrongly or not at all."""
+
+    kind = Kind.PROVIDER
+    code = "provider_failed"
+    retryable = True
+
+
+class Unavailable(RunyardError):
+    """A part of ours can't be reached just now."""
+
+    kind = Kind.UNAVAILABLE
+    code = "unavailable"
+    retryable = True

@@ -1,0 +1,216 @@
+"""The HTTP edge: app factory, error envelope, request id, authentication dependency, Lambda handler."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, cast
+from uuid import uuid4
+
+import psycopg
+from fastapi import APIRouter, FastAPI, Request, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from mangum import Mangum
+from psycopg_pool import PoolTimeout
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.kernel import clock, settings
+from shared.kernel.caller import Caller
+from shared.kernel.errors import Kind, RunyardError, Unavailable
+from shared.kernel.idempotency import Replay
+from shared.kernel.telemetry import Handler, logger, traced
+
+STATUS_OF_KIND = {
+    Kind.INVALID: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.PAYMENT: 402,
+    Kind.FORBIDDEN: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.CONFLICT: 409,
+    Kind.TOO_LARGE: 413,
+    Kind.RATE_LIMITED: 429,
+    Kind.INTERNAL: 500,
+    Kind.PROVIDER: 502,
+    Kind.UNAVAILABLE: 503,
+}
+_CODE_OF_STATUS = {404: "route_not_found", 405: "method_not_allowed"}
+_bearer = HTTPBearer(
+    scheme_name="apiKey", auto_error=False, description="An API key: `Authorization: Bearer ry_live_…`"
+)
+
+
+class ErrorBody(BaseModel):
+    """What went wrong, in the shape that Stripe's and OpenAI's clients both read."""
+
+    type: str = Field(description="The kind of error.", examples=["invalid_request_error"])
+    code: str = Field(description="Stable: programs may rely on it.", examples=["invalid_request"])
+    message: str = Field(description="For people: what is wrong and what to do.")
+    param: str | None = Field(None, description="The field at fault.", examples=["name"])
+    request_id: str
+    retryable: bool = Field(description="Whether the very same request may succeed later.")
+    doc_url: str
+
+
+class ErrorEnvelope(BaseModel):
+    error: ErrorBody
+
+
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorEnvelope, "description": text}
+    for status, text in {
+        400: "The request is malformed.",
+        401: "No valid API key.",
+        403: "The key lacks a scope.",
+        404: "Not there, or not yours.",
+        409: "In conflict with the present state, or with an earlier use of the Idempotency-Key.",
+        500: "A fault of ours.",
+    }.items()
+}
+
+
+def require(scope: str) -> Callable[..., Caller]:
+    """Return a dependency that yields the `Caller`, and raises unless it holds `scope`, e.g. `agents:read`."""
+
+    def caller(request: Request, _: Annotated[object, Security(_bearer, scopes=[scope])]) -> Caller:
+        context = _request_context(request).get("authorizer", {}).get("lambda") or {}
+        found = Caller.from_context(context, request_id=request_id(request))
+        found.require(scope)
+        return found
+
+    return caller
+
+
+async def raw_body(request: Request) -> bytes:
+    """Return the body as it came: a dependency of routes that take files."""
+    return await request.body()
+
+
+def request_id(request: Request) -> str:
+    """Return API Gateway's id of this request: the one in its logs, in ours and in every error."""
+    known = _request_context(request).get("requestId") or getattr(request.state, "request_id", None)
+    if known is None:
+        known = request.state.request_id = f"local-{uuid4()}"
+    return str(known)
+
+
+def _request_context(request: Request) -> dict[str, Any]:
+    event: dict[str, Any] = request.scope.get("aws.event") or {}
+    context: dict[str, Any] = event.get("requestContext", {})
+    return context
+
+
+def create_app(*routers: APIRouter) -> FastAPI:
+    """Return the ASGI app of these routers, with every error in our envelope."""
+    app = FastAPI(
+        title="Runyard API",
+        version="1",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for router in routers:
+        app.include_router(router, responses=ERROR_RESPONSES)
+    for kind in (
+        RunyardError,
+        RequestValidationError,
+        HTTPException,
+        Replay,
+        psycopg.OperationalError,
+        PoolTimeout,
+    ):
+        app.add_exception_handler(kind, _answer_error)
+    return app
+
+
+def asgi(*routers: APIRouter) -> "Edge":
+    """Return the whole edge as an ASGI app: what Mangum, tests and measurements call."""
+    return Edge(create_app(*routers))
+
+
+def lambda_handler(*routers: APIRouter) -> Handler:
+    """Return the Lambda handler of these routers, for API Gateway's HTTP API payload 2.0."""
+    adapter = Mangum(asgi(*routers), lifespan="off")
+    # Mangum describes the context by a protocol of its own, which Powertools' class meets but for its annotations.
+    return traced(lambda event, context: adapter(event, cast("Any", context)))
+
+
+class Edge:
+    """The outermost ASGI layer: request id on every answer, one log line each, no exception beyond it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        began = clock.monotonic_ms()
+        status = 0
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id(request).encode())]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, observed)
+        except Exception as error:  # noqa: BLE001 - the edge: whatever happened, the caller gets the envelope
+            if status == 0:
+                await (await _answer_error(request, error))(scope, receive, observed)
+        logger.info(
+            "answered",
+            extra={
+                "request_id": request_id(request),
+                "method": scope["method"],
+                "route": getattr(scope.get("route"), "path", "unknown"),
+                "status": status,
+                "latency_ms": clock.monotonic_ms() - began,
+            },
+        )
+
+
+async def _answer_error(request: Request, error: Exception) -> JSONResponse:
+    """Turn any exception into the envelope. Unexpected ones are logged whole and shown as nothing but a 500."""
+    match error:
+        case Replay():
+            return JSONResponse(error.body, error.status, {"Idempotency-Replayed": "true"})
+        case RunyardError():
+            return _envelope(request, error)
+        case psycopg.OperationalError() | PoolTimeout():
+            logger.warning("postgres unreachable", extra={"error": type(error).__name__})
+            return _envelope(request, Unavailable("The database can't be reached; try again shortly.", retry_after_s=1))
+        case RequestValidationError():
+            return _envelope(request, _first_fault(error))
+        case HTTPException():
+            fault = RunyardError(str(error.detail))
+            fault.kind = Kind.NOT_FOUND if error.status_code == 404 else Kind.INVALID
+            fault.code = _CODE_OF_STATUS.get(error.status_code, "invalid_request")
+            return _envelope(request, fault, status=error.status_code)
+        case _:
+            logger.exception("unexpected error", exc_info=error, extra={"request_id": request_id(request)})
+            return _envelope(request, RunyardError("Something went wrong on our side; it has been recorded."))
+
+
+def _first_fault(error: RequestValidationError) -> RunyardError:
+    fault = error.errors()[0]
+    place = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "path", "header"))
+    answer = RunyardError(f"{place or 'body'}: {fault['msg']}", param=place or None)
+    answer.kind = Kind.INVALID
+    answer.code = "invalid_request"
+    return answer
+
+
+def _envelope(request: Request, error: RunyardError, *, status: int | None = None) -> JSONResponse:
+    body = ErrorBody(
+        type=error.kind.value,
+        code=error.code,
+        message=error.message,
+        param=error.param,
+        request_id=request_id(request),
+        retryable=error.retryable,
+        doc_url=f"{settings.public_url()}/errors#{error.code}",
+    )
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    return JSONResponse({"error": body.model_dump()}, status or STATUS_OF_KIND[error.kind], headers)

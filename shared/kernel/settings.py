@@ -1,0 +1,170 @@
+"""The one place that reads environment variables; each group is read once, on first use."""
+
+import os
+from dataclasses import dataclass
+from functools import cache
+
+from shared.kernel.errors import ConfigurationError
+
+# Every variable a function may be given. `infra_cdk` hands them over and its tests compare the two lists.
+VARIABLES = frozenset(
+    {
+        "RUNYARD_STAGE",
+        "RUNYARD_DATABASE_URL",
+        "RUNYARD_DATABASE_IAM_AUTH",
+        "RUNYARD_MIGRATION_DATABASE_URL",
+        "RUNYARD_MIGRATION_SECRET_ARN",
+        "RUNYARD_OPERATOR_SECRET_ARN",
+        "RUNYARD_REDIS_URL",
+        "RUNYARD_PUBLIC_URL",
+        "RUNYARD_PLATFORM_URL_FOR_SANDBOXES",
+        "RUNYARD_MODEL_BASE_URL",
+        "RUNYARD_MODEL_SECRET_ARN",
+        "RUNYARD_MODEL",
+        "RUNYARD_EMBEDDING_MODEL",
+        "RUNYARD_EVENT_BUS",
+        "RUNYARD_RUN_MACHINE_ARN",
+        "RUNYARD_SANDBOX_CLUSTER",
+        "RUNYARD_SANDBOX_TASK_DEFINITION",
+        "RUNYARD_SANDBOX_SUBNETS",
+        "RUNYARD_SANDBOX_SECURITY_GROUP",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """How the application role reaches Postgres. With `iam_auth` the password is a token made per connection."""
+
+    url: str
+    iam_auth: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationSettings:
+    """How the schema's owner reaches Postgres, and where the operator's key is kept."""
+
+    url: str
+    password_secret_arn: str | None
+    operator_secret_arn: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """The platform's own model provider: any OpenAI-compatible endpoint."""
+
+    base_url: str
+    api_key_secret_arn: str
+    chat_model: str
+    embedding_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSettings:
+    """Where sandbox tasks are started and how they find their way back."""
+
+    cluster: str
+    task_definition: str
+    subnets: tuple[str, ...]
+    security_group: str
+    platform_url: str
+
+
+def _required(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ConfigurationError(f"The environment variable {name} is not set for this function.")
+    return value
+
+
+def _optional(name: str) -> str | None:
+    return os.environ.get(name) or None
+
+
+@cache
+def stage() -> str:
+    """Return the stage's name: a dimension of logs and metrics, never a reason to behave differently."""
+    return os.environ.get("RUNYARD_STAGE", "unknown")
+
+
+@cache
+def database() -> DatabaseSettings:
+    return DatabaseSettings(
+        url=_required("RUNYARD_DATABASE_URL"), iam_auth=_optional("RUNYARD_DATABASE_IAM_AUTH") == "1"
+    )
+
+
+@cache
+def migration() -> MigrationSettings:
+    return MigrationSettings(
+        url=_required("RUNYARD_MIGRATION_DATABASE_URL"),
+        password_secret_arn=_optional("RUNYARD_MIGRATION_SECRET_ARN"),
+        operator_secret_arn=_required("RUNYARD_OPERATOR_SECRET_ARN"),
+    )
+
+
+@cache
+def redis_url() -> str:
+    return _required("RUNYARD_REDIS_URL")
+
+
+@cache
+def public_url() -> str:
+    return _required("RUNYARD_PUBLIC_URL").rstrip("/")
+
+
+@cache
+def model() -> ModelSettings:
+    return ModelSettings(
+        base_url=_required("RUNYARD_MODEL_BASE_URL"),
+        api_key_secret_arn=_required("RUNYARD_MODEL_SECRET_ARN"),
+        chat_model=_required("RUNYARD_MODEL"),
+        embedding_model=_required("RUNYARD_EMBEDDING_MODEL"),
+    )
+
+
+@cache
+def default_chat_model() -> str:
+    """Return the model of an agent that names none."""
+    return _required("RUNYARD_MODEL")
+
+
+@cache
+def event_bus() -> str:
+    return _required("RUNYARD_EVENT_BUS")
+
+
+@cache
+def run_machine_arn() -> str:
+    return _required("RUNYARD_RUN_MACHINE_ARN")
+
+
+@cache
+def sandboxes() -> SandboxSettings:
+    return SandboxSettings(
+        cluster=_required("RUNYARD_SANDBOX_CLUSTER"),
+        task_definition=_required("RUNYARD_SANDBOX_TASK_DEFINITION"),
+        subnets=tuple(filter(None, os.environ.get("RUNYARD_SANDBOX_SUBNETS", "").split(","))),
+        security_group=os.environ.get("RUNYARD_SANDBOX_SECURITY_GROUP", ""),
+        platform_url=_required("RUNYARD_PLATFORM_URL_FOR_SANDBOXES"),
+    )
+
+
+def forget() -> None:
+    """Drop everything read so far, so that a test may change the environment."""
+    for read in _READERS:
+        read.cache_clear()
+
+
+_READERS = (
+    stage,
+    database,
+    migration,
+    redis_url,
+    public_url,
+    model,
+    default_chat_model,
+    event_bus,
+    run_machine_arn,
+    sandboxes,
+)

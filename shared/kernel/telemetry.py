@@ -1,0 +1,52 @@
+"""Logs, metrics and traces by Powertools: one logger and one metrics provider for every function."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+# Service, namespace and level come from POWERTOOLS_* variables. Bodies, tokens and secrets are never logged: what is
+# logged is ids, codes, counts and durations.
+logger = Logger()
+metrics = Metrics()
+
+type Handler = Callable[[dict[str, Any], LambdaContext], Any]
+
+
+def traced(handler: Handler) -> Handler:
+    """Return the handler inside an X-Ray segment. The SDK is imported at the first call: it brings botocore along."""
+    inner: list[Handler] = []
+
+    @wraps(handler)
+    def call(event: dict[str, Any], context: LambdaContext) -> Any:
+        if not inner:
+            from aws_lambda_powertools import Tracer
+
+            tracer = Tracer(patch_modules=["botocore"])
+            inner.append(tracer.capture_lambda_handler(handler, capture_response=False, capture_error=False))
+        return inner[0](event, context)
+
+    return call
+
+
+def invoked(handler: Handler) -> Handler:
+    """Return the handler of a step, queue or schedule with its log context, one closing log line and its trace."""
+
+    @wraps(handler)
+    def call(event: dict[str, Any], context: LambdaContext) -> Any:
+        logger.clear_state()
+        logger.append_keys(
+            request_id=context.aws_request_id,
+            **{key: event[key] for key in ("org_id", "run_id", "step_no", "call_no") if key in event},
+        )
+        try:
+            answer = handler(event, context)
+        except Exception as error:
+            logger.warning("raised", extra={"error": type(error).__name__})
+            raise
+        logger.info("done")
+        return answer
+
+    return traced(call)
