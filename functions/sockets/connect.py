@@ -1,0 +1,12 @@
+"""WebSocket $connect: the authorizer has admitted the caller; nothing is kept yet."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from shared.kernel.telemetry import invoked
+
+
+@invoked
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    return {"statusCode": 200}

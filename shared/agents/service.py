@@ -1,0 +1,89 @@
+"""Use cases of agents: create, change (which makes a version), read."""
+
+from uuid import UUID
+
+from shared.agents import store
+from shared.agents.model import Agent, AgentConfig, AgentVersion
+from shared.audit import service as audit
+from shared.kernel import ids
+from shared.kernel.caller import Caller
+from shared.kernel.db import Tx
+from shared.kernel.errors import NotFound
+from shared.kernel.pagination import Slice
+
+
+def create_agent(tx: Tx, caller: Caller, *, name: str, config: AgentConfig, metadata: dict[str, str]) -> Agent:
+    """Create an agent with version 1 live."""
+    agent_id = ids.new()
+    store.insert_agent(tx, agent_id=agent_id, name=name, metadata=metadata)
+    store.insert_version(tx, agent_id=agent_id, version=1, config=config.checked(), created_by=caller.actor_id)
+    agent = get_agent(tx, agent_id)
+    _record(tx, caller, "agent.create", agent, old=None)
+    return agent
+
+
+def update_agent(
+    tx: Tx,
+    caller: Caller,
+    *,
+    agent_id: UUID,
+    name: str | None,
+    config: AgentConfig | None,
+    metadata: dict[str, str] | None,
+) -> Agent:
+    """Change what is given; a changed config becomes the next version and is live at once."""
+    before = store.find(tx, agent_id, lock=True)
+    if before is None:
+        raise NotFound.of("agent", ids.show("agent", agent_id))
+    version = before.version
+    if config is not None and config.checked() != before.config:
+        newest = store.list_versions(tx, agent_id, before=None, limit=1)
+        version = newest[0].version + 1
+        store.insert_version(tx, agent_id=agent_id, version=version, config=config, created_by=caller.actor_id)
+    store.update(
+        tx,
+        agent_id,
+        name=before.name if name is None else name,
+        version=version,
+        metadata=before.metadata if metadata is None else metadata,
+    )
+    after = get_agent(tx, agent_id)
+    _record(tx, caller, "agent.update", after, old={"name": before.name, "version": before.version})
+    return after
+
+
+def get_agent(tx: Tx, agent_id: UUID) -> Agent:
+    agent = store.find(tx, agent_id)
+    if agent is None:
+        raise NotFound.of("agent", ids.show("agent", agent_id))
+    return agent
+
+
+def list_agents(tx: Tx, asked: Slice) -> list[Agent]:
+    """Return up to `limit + 1` agents, newest first."""
+    return store.list_agents(tx, asked)
+
+
+def list_versions(tx: Tx, agent_id: UUID, *, before: int | None, limit: int) -> list[AgentVersion]:
+    """Return up to `limit + 1` versions, newest first."""
+    get_agent(tx, agent_id)
+    return store.list_versions(tx, agent_id, before=before, limit=limit + 1)
+
+
+def get_version(tx: Tx, agent_id: UUID, version: int) -> AgentVersion:
+    found = store.find_version(tx, agent_id, version)
+    if found is None:
+        raise NotFound(f"The agent {ids.show('agent', agent_id)} has no version {version}.", param="version")
+    return found
+
+
+def _record(tx: Tx, caller: Caller, action: str, agent: Agent, *, old: dict[str, object] | None) -> None:
+    audit.record(
+        tx,
+        caller,
+        action=action,
+        resource_type="agent",
+        resource_id=ids.show("agent", agent.id),
+        old=old,
+        new={"name": agent.name, "version": agent.version},
+    )

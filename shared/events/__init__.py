@@ -1,0 +1,1 @@
+"""The outbox and its relay: what the platform tells the outside, exactly as committed."""

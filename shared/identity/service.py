@@ -1,0 +1,175 @@
+"""Use cases of identity: create orgs, make and revoke keys, tell who calls."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from shared.audit import service as audit
+from shared.identity import store
+from shared.identity.model import (
+    OPERATOR_ORG_ID,
+    OPERATOR_SCOPES,
+    TENANT_SCOPES,
+    ApiKey,
+    KeySecret,
+    Org,
+    grantable,
+    slug_of,
+)
+from shared.kernel import clock, db, ids
+from shared.kernel.caller import Caller
+from shared.kernel.db import Tx
+from shared.kernel.errors import InvalidRequest, NotFound, Unauthenticated
+from shared.kernel.pagination import Slice
+
+_TOUCH_EVERY = timedelta(minutes=1)
+
+
+def authenticate(header: str | None) -> Caller:
+    """Return the bearer of an `Authorization` header; raise `Unauthenticated`."""
+    scheme, _, token = (header or "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated("Send an API key as `Authorization: Bearer ry_live_…`.")
+    secret = KeySecret.parse(token)
+    with db.anonymous() as tx:
+        found = store.bearer(tx, secret.sha256)
+    if found is None:
+        raise Unauthenticated("This API key is unknown, expired or revoked.")
+    caller = Caller(
+        org_id=found["org_id"],
+        actor_id=ids.show("key", found["id"]),
+        role=found["role"],
+        scopes=frozenset(found["scopes"]),
+        plan=found["plan"],
+    )
+    if found["last_used_at"] is None or found["last_used_at"] < clock.now() - _TOUCH_EVERY:
+        with db.tenant(caller) as tx:
+            store.touch_key(tx, found["id"])
+    return caller
+
+
+def create_org(
+    tx: Tx, creator: Caller, *, org_id: UUID, name: str, slug: str | None, plan: str, metadata: dict[str, str]
+) -> tuple[Org, ApiKey, KeySecret]:
+    """Create a tenant and its first key, which holds every tenant scope. `tx` is the new org's own transaction."""
+    org = store.insert_org(
+        tx,
+        org_id=org_id,
+        name=name,
+        slug=slug_of(name, slug, fallback=ids.show("org", org_id)[-6:]),
+        plan=plan,
+        metadata=metadata,
+    )
+    audit.record(
+        tx,
+        creator,
+        org_id=org_id,
+        action="org.create",
+        resource_type="org",
+        resource_id=ids.show("org", org_id),
+        new={"name": name, "slug": org.slug, "plan": plan},
+    )
+    secret = KeySecret.generate()
+    key = _insert_key(tx, creator, org_id=org_id, name="First key", secret=secret, scopes=TENANT_SCOPES)
+    return org, key, secret
+
+
+def get_own_org(tx: Tx, caller: Caller) -> Org:
+    org = store.own_org(tx)
+    if org is None:
+        raise NotFound.of("org", ids.show("org", caller.org_id))
+    return org
+
+
+def create_key(
+    tx: Tx,
+    caller: Caller,
+    *,
+    name: str,
+    scopes: frozenset[str] | None,
+    expires_at: datetime | None,
+    metadata: dict[str, str],
+) -> tuple[ApiKey, KeySecret]:
+    """Make a key with at most the caller's own scopes. The secret is returned here and never again."""
+    if expires_at is not None and expires_at <= clock.now():
+        raise InvalidRequest("expires_at: must be in the future.", param="expires_at")
+    secret = KeySecret.generate()
+    key = _insert_key(
+        tx,
+        caller,
+        name=name,
+        secret=secret,
+        scopes=grantable(scopes, caller.scopes),
+        expires_at=expires_at,
+        metadata=metadata,
+    )
+    return key, secret
+
+
+def list_keys(tx: Tx, asked: Slice) -> list[ApiKey]:
+    """Return up to `limit + 1` keys, newest first, revoked ones included."""
+    return store.list_keys(tx, asked)
+
+
+def revoke_key(tx: Tx, caller: Caller, *, key_id: UUID) -> ApiKey:
+    """Revoke a key for good; revoking it again changes nothing. Effective once API Gateway's 5 s cache has passed."""
+    before = store.find_key(tx, key_id)
+    after = store.revoke_key(tx, key_id)
+    if before is None or after is None:
+        raise NotFound.of("API key", ids.show("key", key_id))
+    if before.revoked_at is None:
+        audit.record(tx, caller, action="api_key.revoke", resource_type="api_key", resource_id=ids.show("key", key_id))
+    return after
+
+
+def operator_key(stored: str) -> KeySecret:
+    """Return the operator's key as stored, or a new one when what is stored isn't a key."""
+    try:
+        return KeySecret.parse(stored)
+    except Unauthenticated:
+        return KeySecret.generate()
+
+
+def register_operator(secret: KeySecret) -> None:
+    """Make this the operator's one live key. Running it again with the same secret changes nothing."""
+    system = Caller.system(OPERATOR_ORG_ID)
+    with db.tenant(system) as tx:
+        store.ensure_operator_org(tx, OPERATOR_ORG_ID)
+        store.revoke_other_operators(tx, secret.sha256)
+        if store.has_key(tx, secret.sha256):
+            return
+        _insert_key(tx, system, name="Operator", secret=secret, role="operator", scopes=OPERATOR_SCOPES)
+
+
+def _insert_key(
+    tx: Tx,
+    caller: Caller,
+    *,
+    name: str,
+    secret: KeySecret,
+    scopes: frozenset[str],
+    role: str = "api",
+    org_id: UUID | None = None,
+    expires_at: datetime | None = None,
+    metadata: dict[str, str] | None = None,
+) -> ApiKey:
+    key = store.insert_key(
+        tx,
+        key_id=ids.new(),
+        org_id=org_id or caller.org_id,
+        name=name,
+        secret=secret,
+        role=role,
+        scopes=scopes,
+        expires_at=expires_at,
+        metadata=metadata or {},
+    )
+    audit.record(
+        tx,
+        caller,
+        org_id=org_id,
+        action="api_key.create",
+        resource_type="api_key",
+        resource_id=ids.show("key", key.id),
+        new={"name": name, "scopes": sorted(scopes)},
+    )
+    return key

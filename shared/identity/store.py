@@ -1,0 +1,154 @@
+"""SQL of orgs and API keys."""
+
+from datetime import datetime
+from typing import LiteralString
+from uuid import UUID
+
+from psycopg.errors import UniqueViolation
+from psycopg.types.json import Jsonb
+
+from shared.identity.model import ApiKey, KeySecret, Org, SlugTaken
+from shared.kernel.db import Row, Tx
+from shared.kernel.pagination import Slice
+
+INSERT_ORG: LiteralString = """
+    INSERT INTO orgs (id, name, slug, plan, metadata)
+    VALUES (%(id)s, %(name)s, %(slug)s, %(plan)s, %(metadata)s)
+    RETURNING *
+"""
+OWN_ORG: LiteralString = "SELECT * FROM orgs"
+INSERT_OPERATOR_ORG: LiteralString = """
+    INSERT INTO orgs (id, name, slug, plan) VALUES (%(id)s, 'Operator', 'operator', 'operator') ON CONFLICT DO NOTHING
+"""
+INSERT_KEY: LiteralString = """
+    INSERT INTO api_keys (id, org_id, name, hint, secret_sha256, role, scopes, metadata, expires_at)
+    VALUES (%(id)s, %(org_id)s, %(name)s, %(hint)s, %(sha256)s, %(role)s, %(scopes)s, %(metadata)s, %(expires_at)s)
+    RETURNING *
+"""
+LIST_KEYS: LiteralString = """
+    SELECT * FROM api_keys
+     WHERE %(before)s::uuid IS NULL OR id < %(before)s
+     ORDER BY id DESC LIMIT %(limit)s
+"""
+FIND_KEY: LiteralString = "SELECT * FROM api_keys WHERE id = %(id)s"
+HAS_KEY: LiteralString = "SELECT FROM api_keys WHERE secret_sha256 = %(sha256)s"
+REVOKE_KEY: LiteralString = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = %(id)s RETURNING *"
+REVOKE_OTHER_OPERATORS: LiteralString = """
+    UPDATE api_keys SET revoked_at = now()
+     WHERE role = 'operator' AND secret_sha256 <> %(sha256)s AND revoked_at IS NULL
+"""
+BEARER: LiteralString = "SELECT * FROM api_key_by_secret(%(sha256)s)"
+TOUCH_KEY: LiteralString = """
+    UPDATE api_keys SET last_used_at = now()
+     WHERE id = %(id)s AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+"""
+
+
+def insert_org(tx: Tx, *, org_id: UUID, name: str, slug: str, plan: str, metadata: dict[str, str]) -> Org:
+    try:
+        row = tx.execute(
+            INSERT_ORG, {"id": org_id, "name": name, "slug": slug, "plan": plan, "metadata": Jsonb(metadata)}
+        ).fetchone()
+    except UniqueViolation as error:
+        if error.diag.constraint_name == "orgs_slug_unique":
+            raise SlugTaken(f"The slug {slug} is taken; choose another.", param="slug") from error
+        raise
+    assert row is not None  # noqa: S101 - INSERT … RETURNING
+    return _org(row)
+
+
+def own_org(tx: Tx) -> Org | None:
+    row = tx.execute(OWN_ORG).fetchone()
+    return None if row is None else _org(row)
+
+
+def ensure_operator_org(tx: Tx, org_id: UUID) -> None:
+    tx.execute(INSERT_OPERATOR_ORG, {"id": org_id})
+
+
+def insert_key(
+    tx: Tx,
+    *,
+    key_id: UUID,
+    org_id: UUID,
+    name: str,
+    secret: KeySecret,
+    role: str,
+    scopes: frozenset[str],
+    expires_at: datetime | None,
+    metadata: dict[str, str],
+) -> ApiKey:
+    row = tx.execute(
+        INSERT_KEY,
+        {
+            "id": key_id,
+            "org_id": org_id,
+            "name": name,
+            "hint": secret.hint,
+            "sha256": secret.sha256,
+            "role": role,
+            "scopes": sorted(scopes),
+            "metadata": Jsonb(metadata),
+            "expires_at": expires_at,
+        },
+    ).fetchone()
+    assert row is not None  # noqa: S101 - INSERT … RETURNING
+    return _key(row)
+
+
+def has_key(tx: Tx, sha256: bytes) -> bool:
+    return tx.execute(HAS_KEY, {"sha256": sha256}).fetchone() is not None
+
+
+def list_keys(tx: Tx, asked: Slice) -> list[ApiKey]:
+    rows = tx.execute(LIST_KEYS, {"before": asked.before, "limit": asked.limit + 1})
+    return [_key(row) for row in rows]
+
+
+def find_key(tx: Tx, key_id: UUID) -> ApiKey | None:
+    row = tx.execute(FIND_KEY, {"id": key_id}).fetchone()
+    return None if row is None else _key(row)
+
+
+def revoke_key(tx: Tx, key_id: UUID) -> ApiKey | None:
+    row = tx.execute(REVOKE_KEY, {"id": key_id}).fetchone()
+    return None if row is None else _key(row)
+
+
+def revoke_other_operators(tx: Tx, sha256: bytes) -> None:
+    tx.execute(REVOKE_OTHER_OPERATORS, {"sha256": sha256})
+
+
+def bearer(tx: Tx, sha256: bytes) -> Row | None:
+    """Return id, org_id, role, scopes, plan and last_used_at of the live key with this hash, whatever its tenant."""
+    return tx.execute(BEARER, {"sha256": sha256}).fetchone()
+
+
+def touch_key(tx: Tx, key_id: UUID) -> None:
+    tx.execute(TOUCH_KEY, {"id": key_id})
+
+
+def _org(row: Row) -> Org:
+    return Org(
+        id=row["id"],
+        name=row["name"],
+        slug=row["slug"],
+        plan=row["plan"],
+        metadata=row["metadata"],
+        created_at=row["created_at"],
+    )
+
+
+def _key(row: Row) -> ApiKey:
+    return ApiKey(
+        id=row["id"],
+        name=row["name"],
+        hint=row["hint"],
+        role=row["role"],
+        scopes=frozenset(row["scopes"]),
+        metadata=row["metadata"],
+        created_at=row["created_at"],
+        last_used_at=row["last_used_at"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+    )
