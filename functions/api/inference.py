@@ -1,0 +1,66 @@
+"""HTTP API of the model gateway, OpenAI's own: chat completions, embeddings, models."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from shared.inference import service
+from shared.inference.schemas import (
+    ChatCompletionOut,
+    CreateChatCompletion,
+    CreateEmbeddings,
+    EmbeddingsOut,
+    ModelsOut,
+)
+from shared.kernel.caller import Caller
+from shared.kernel.http import lambda_handler, require
+from shared.kernel.idempotency import Once, once
+
+router = APIRouter(prefix="/v1", tags=["inference"])
+
+type Writer = Annotated[Caller, Depends(require("inference:write"))]
+type OnceOnly = Annotated[Once, Depends(once)]
+
+
+@router.post("/chat/completions")
+def create_chat_completion(
+    body: CreateChatCompletion, response: Response, caller: Writer, once: OnceOnly
+) -> ChatCompletionOut:
+    request = body.request()
+
+    def effect(source_id: str) -> ChatCompletionOut:
+        found = service.complete(caller, request=request, source_id=source_id, max_cost_microusd=None)
+        _tell(response, found.cost_microusd)
+        return ChatCompletionOut.of(found)
+
+    return once.around(caller, effect)
+
+
+@router.post("/embeddings")
+def create_embeddings(body: CreateEmbeddings, response: Response, caller: Writer, once: OnceOnly) -> EmbeddingsOut:
+    def effect(source_id: str) -> EmbeddingsOut:
+        found = service.embed(
+            caller,
+            texts=body.texts(),
+            model=body.model,
+            source_id=source_id,
+            max_cost_microusd=None,
+            dimensions=body.dimensions,
+        )
+        _tell(response, found.cost_microusd)
+        return EmbeddingsOut.of(found, encoding_format=body.encoding_format)
+
+    return once.around(caller, effect)
+
+
+@router.get("/models")
+def list_models(_: Annotated[Caller, Depends(require("inference:read"))]) -> ModelsOut:
+    return ModelsOut.of(service.list_models())
+
+
+def _tell(response: Response, cost_microusd: int) -> None:
+    response.headers["x-runyard-cost-microusd"] = str(cost_microusd)
+    response.headers["x-runyard-provider"] = service.provider_name()
+
+
+handler = lambda_handler(router)

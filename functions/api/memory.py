@@ -1,0 +1,63 @@
+"""HTTP API of memory: save, search, get, list, delete."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from shared.kernel import db, ids
+from shared.kernel.caller import Caller
+from shared.kernel.fields import MemoryId, Page
+from shared.kernel.http import lambda_handler, require
+from shared.kernel.idempotency import Once, once
+from shared.kernel.pagination import Slice, cut, slice_of
+from shared.memory import service
+from shared.memory.schemas import CreateMemory, HitOut, Hits, MemoryOut, SearchMemories
+
+router = APIRouter(prefix="/v1/memories", tags=["memory"])
+type Reader = Annotated[Caller, Depends(require("memories:read"))]
+type Writer = Annotated[Caller, Depends(require("memories:write"))]
+type OnceOnly = Annotated[Once, Depends(once)]
+
+
+@router.post("", status_code=201)
+def save_memory(body: CreateMemory, caller: Writer, once: OnceOnly) -> MemoryOut:
+    def effect(source_id: str) -> MemoryOut:
+        return MemoryOut.of(service.save(caller, source_id=source_id, max_cost_microusd=None, **body.model_dump()))
+
+    return once.around(caller, effect)
+
+
+@router.post("/search")
+def search_memories(body: SearchMemories, caller: Reader, once: OnceOnly) -> Hits:
+    def effect(source_id: str) -> Hits:
+        found = service.search(caller, source_id=source_id, max_cost_microusd=None, **body.model_dump())
+        return Hits(data=[HitOut.of(hit) for hit in found])
+
+    return once.around(caller, effect)
+
+
+@router.get("")
+def list_memories(
+    asked: Annotated[Slice, slice_of("mem")],
+    caller: Reader,
+    subject: Annotated[str | None, Query(max_length=200)] = None,
+) -> Page[MemoryOut]:
+    with db.tenant(caller) as tx:
+        memories, more = cut(service.list_memories(tx, asked, subject=subject), asked)
+    last = ids.show("mem", memories[-1].id) if more else None
+    return Page(data=[MemoryOut.of(memory) for memory in memories], has_more=more, next_cursor=last)
+
+
+@router.get("/{memory_id}")
+def get_memory(memory_id: MemoryId, caller: Reader) -> MemoryOut:
+    with db.tenant(caller) as tx:
+        return MemoryOut.of(service.get(tx, memory_id))
+
+
+@router.delete("/{memory_id}", status_code=204)
+def delete_memory(memory_id: MemoryId, caller: Writer) -> None:
+    with db.tenant(caller) as tx:
+        service.delete(tx, caller, memory_id)
+
+
+handler = lambda_handler(router)

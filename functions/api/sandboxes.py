@@ -1,0 +1,62 @@
+"""HTTP API of sandboxes: start, register, get, list, stop."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from shared.kernel import db, ids
+from shared.kernel.caller import Caller
+from shared.kernel.fields import Page, SandboxId
+from shared.kernel.http import lambda_handler, require
+from shared.kernel.idempotency import Once, once
+from shared.kernel.pagination import Slice, cut, slice_of
+from shared.sandboxes import service
+from shared.sandboxes.model import StopReason
+from shared.sandboxes.schemas import CreateSandbox, RegisterSandbox, RegistrationOut, SandboxOut
+
+router = APIRouter(prefix="/v1/sandboxes", tags=["sandboxes"])
+Reader = Annotated[Caller, Depends(require("sandboxes:read"))]
+Writer = Annotated[Caller, Depends(require("sandboxes:write"))]
+
+
+@router.post("", status_code=202)
+def create_sandbox(body: CreateSandbox, caller: Writer, once: Annotated[Once, Depends(once)]) -> SandboxOut:
+    with db.tenant(caller) as tx:
+        created = once(tx, lambda: SandboxOut.of(service.create(tx, caller, ttl_s=body.ttl_s, metadata=body.metadata)))
+    service.launch(caller, created.id)
+    return created
+
+
+@router.post("/register")
+def register_sandbox(body: RegisterSandbox) -> RegistrationOut:
+    service.register(
+        sandbox_id=body.sandbox_id,
+        token=body.registration_token,
+        address=body.address,
+        access_token=body.access_token,
+    )
+    return RegistrationOut(sandbox_id=body.sandbox_id)
+
+
+@router.get("")
+def list_sandboxes(asked: Annotated[Slice, slice_of("sbx")], caller: Reader) -> Page[SandboxOut]:
+    with db.tenant(caller) as tx:
+        found, more = cut(service.list_sandboxes(tx, asked), asked)
+    return Page(
+        data=[SandboxOut.of(sandbox) for sandbox in found],
+        has_more=more,
+        next_cursor=ids.show("sbx", found[-1].id) if more else None,
+    )
+
+
+@router.get("/{sandbox_id}")
+def get_sandbox(sandbox_id: SandboxId, caller: Reader) -> SandboxOut:
+    return SandboxOut.of(service.get(caller, sandbox_id))
+
+
+@router.post("/{sandbox_id}/stop")
+def stop_sandbox(sandbox_id: SandboxId, caller: Writer) -> SandboxOut:
+    return SandboxOut.of(service.end(caller, sandbox_id, reason=StopReason.REQUESTED))
+
+
+handler = lambda_handler(router)

@@ -1,0 +1,35 @@
+"""Each minute: ends runs without progress, sandboxes past their time and holds that were never settled."""
+
+from typing import Any
+from uuid import UUID
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from shared.billing import service as billing
+from shared.events import service as events
+from shared.kernel import db
+from shared.kernel.caller import Caller
+from shared.kernel.sweeping import sweep
+from shared.kernel.telemetry import invoked
+from shared.runs import service as runs
+from shared.runs.model import ZOMBIE_AFTER
+from shared.sandboxes import service as sandboxes
+
+
+def release_holds(org_id: UUID) -> int:
+    caller = Caller.system(org_id)
+    with db.tenant(caller) as tx:
+        return billing.release_expired(tx, caller)
+
+
+@invoked
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    return sweep(
+        events.orgs_with_work(zombie_after=ZOMBIE_AFTER),
+        {
+            # Runs first: ending one settles its hold and frees its sandbox.
+            "runs": lambda org_id: runs.end_zombies(Caller.system(org_id)),
+            "sandboxes": lambda org_id: sandboxes.end_overdue(Caller.system(org_id)),
+            "holds": release_holds,
+        },
+    )

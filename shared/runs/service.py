@@ -1,0 +1,133 @@
+"""Use cases of runs as their owners see them: create, follow, cancel."""
+
+from uuid import UUID
+
+from shared.agents import service as agents
+from shared.audit import service as audit
+from shared.billing import service as billing
+from shared.events import service as events
+from shared.kernel import clock, db, ids
+from shared.kernel.caller import Caller
+from shared.kernel.db import Tx
+from shared.kernel.pagination import Slice
+from shared.runs import ending, step_functions, store
+from shared.runs.model import ZOMBIE_AFTER, BudgetTooSmall, EndReason, Run, RunEvent, Step, hold_until, sandbox_ttl_s
+from shared.sandboxes import service as sandboxes
+
+_EVENTS_AT_ONCE = 500
+
+
+def create_run(
+    tx: Tx,
+    caller: Caller,
+    *,
+    agent_id: UUID,
+    text: str,
+    budget_microusd: int | None,
+    timeout_s: int | None,
+    metadata: dict[str, str],
+) -> Run:
+    """Queue a run of the agent's live version and hold its whole budget; `start` must follow the commit.
+
+    Raises `NotFound`, `InsufficientCredits`, and `BudgetTooSmall` when the sandbox alone could use the budget up.
+    """
+    agent = agents.get_agent(tx, agent_id)
+    budget = budget_microusd or agent.config.budget_microusd
+    seconds = timeout_s or agent.config.timeout_s
+    least = sandboxes.worst_case_cost(sandbox_ttl_s(seconds)) if agent.config.needs_sandbox else 0
+    if budget <= least:
+        raise BudgetTooSmall(
+            f"budget_microusd: a sandbox for {seconds} s may cost {least} microusd; give more than that.",
+            param="budget_microusd",
+        )
+    run = store.insert(
+        tx,
+        run_id=ids.new(),
+        agent_id=agent.id,
+        agent_version=agent.version,
+        text=text,
+        budget_microusd=budget,
+        timeout_s=seconds,
+        metadata=metadata,
+    )
+    shown = ids.show("run", run.id)
+    billing.hold(
+        tx,
+        caller,
+        amount_microusd=budget,
+        source_id=ending.source(run.id),
+        expires_at=hold_until(clock.now(), seconds),
+    )
+    store.add_event(tx, run.id, "run.queued", {"agent_version": agent.version, "budget_microusd": budget})
+    events.publish(tx, event_type="run.requested", subject=shown, data={})
+    audit.record(
+        tx,
+        caller,
+        action="run.create",
+        resource_type="run",
+        resource_id=shown,
+        new={"agent_id": ids.show("agent", agent.id), "agent_version": agent.version, "budget_microusd": budget},
+    )
+    return run
+
+
+def start(caller: Caller, run_id: UUID) -> None:
+    """Start the execution of a queued run; may be called again, nothing starts twice."""
+    step_functions.start_execution(org_id=caller.org_id, run_id=run_id)
+
+
+def get_run(tx: Tx, run_id: UUID) -> Run:
+    return ending.existing(tx, run_id)
+
+
+def list_runs(tx: Tx, asked: Slice, *, agent_id: UUID | None, status: str | None) -> list[Run]:
+    """Return up to `limit + 1` runs, newest first."""
+    return store.list_runs(tx, asked, agent_id=agent_id, status=status)
+
+
+def list_steps(tx: Tx, run_id: UUID) -> list[Step]:
+    ending.existing(tx, run_id)
+    return store.steps(tx, run_id)
+
+
+def events_after(tx: Tx, run_id: UUID, after: int) -> tuple[Run, list[RunEvent]]:
+    """Return the run and its events beyond number `after`, oldest first."""
+    # The run first: an event committed in between is then seen without its run's end, never the other way round.
+    run = ending.existing(tx, run_id)
+    return run, store.events_after(tx, run_id, after, limit=_EVENTS_AT_ONCE)
+
+
+def cancel_run(caller: Caller, run_id: UUID) -> Run:
+    """Cancel a run: settled, its execution stopped, its sandbox freed. Again: the same; ended otherwise: a conflict."""
+    with db.tenant(caller) as tx:
+        run = ending.existing(tx, run_id)
+    if run.end_reason is not EndReason.CANCELLED_BY_USER or not run.ended:
+        if run.ended:
+            run.cancel(clock.now(), cost_microusd=run.cost_microusd)
+        run = ending.end(caller, run_id, lambda _, run, cost: run.cancel(clock.now(), cost_microusd=cost))
+    step_functions.stop_execution(run_id, cause="cancelled by its owner")
+    return run
+
+
+def end_zombies(caller: Caller) -> int:
+    """End the tenant's runs that nothing drives any more; start those that never were. Return how many."""
+    with db.tenant(caller) as tx:
+        stalled = store.stalled(tx, ZOMBIE_AFTER)
+    ended = 0
+    for run in stalled:
+        running = step_functions.is_running(run.id)
+        if running is None:
+            start(caller, run.id)
+        elif not running:
+            ending.end(caller, run.id, _abandon)
+            ended += 1
+    return ended
+
+
+def _abandon(_: Tx, run: Run, cost_microusd: int) -> Run:
+    return run.fail(
+        clock.now(),
+        reason=run.end_reason or EndReason.INTERNAL,
+        failure=run.failure or "The run stopped making progress and was ended.",
+        cost_microusd=cost_microusd,
+    )

@@ -1,0 +1,53 @@
+"""Step Functions: starts and stops the execution that coordinates a run. Its name is the run's id."""
+
+import json
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from botocore.exceptions import ClientError
+
+from shared.kernel import aws, settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_stepfunctions import SFNClient
+
+
+def start_execution(*, org_id: UUID, run_id: UUID) -> None:
+    """Start the run's execution; starting it again does nothing."""
+    try:
+        _client().start_execution(
+            stateMachineArn=settings.run_machine_arn(),
+            name=str(run_id),
+            input=json.dumps({"org_id": str(org_id), "run_id": str(run_id)}),
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
+            raise
+
+
+def stop_execution(run_id: UUID, *, cause: str) -> None:
+    """Stop the run's execution; one that has ended, or never was, is fine."""
+    try:
+        _client().stop_execution(executionArn=_execution_arn(run_id), error="RunEnded", cause=cause)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ExecutionDoesNotExist":
+            raise
+
+
+def is_running(run_id: UUID) -> bool | None:
+    """Return whether the run's execution is under way; None when there is none."""
+    try:
+        return _client().describe_execution(executionArn=_execution_arn(run_id))["status"] == "RUNNING"
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ExecutionDoesNotExist":
+            raise
+        return None
+
+
+def _execution_arn(run_id: UUID) -> str:
+    return f"{settings.run_machine_arn().replace(':stateMachine:', ':execution:')}:{run_id}"
+
+
+def _client() -> "SFNClient":
+    client: SFNClient = aws.client("stepfunctions")
+    return client
