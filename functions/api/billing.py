@@ -1,6 +1,5 @@
 """HTTP API of credits: the balance, the ledger behind it, and the operator's grants."""
 
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -43,15 +42,16 @@ def grant_credits(
     caller: Annotated[Caller, Depends(require("credits:grant"))],
     once: Annotated[Once, Depends(once)],
 ) -> EntryOut:
-    # The scope is the operator's alone: it, and nobody else, may name another tenant.
-    receiver = replace(caller, org_id=body.org_id or caller.org_id)
+    receiver = service.receiver(caller, body.org_id)
 
     def grant() -> EntryOut:
         with db.acting_for(tx, receiver.org_id):
-            identity.get_own_org(tx, receiver)
+            identity.get_org(tx, receiver.org_id)
             source_id = body.source_id or f"grant:{ids.new()}"
-            amount, reason = body.amount_microusd, body.reason
-            return EntryOut.of(service.grant(tx, receiver, amount_microusd=amount, source_id=source_id, reason=reason))
+            entry = service.grant(
+                tx, receiver, amount_microusd=body.amount_microusd, source_id=source_id, reason=body.reason
+            )
+            return EntryOut.of(entry)
 
     with db.tenant(caller) as tx:
         return once(tx, grant)

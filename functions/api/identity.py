@@ -10,7 +10,7 @@ from shared.identity.model import INCLUDED_CREDITS_MICROUSD
 from shared.identity.schemas import ApiKeyOut, CreateApiKey, CreateOrg, Health, MeOut, NewOrgOut, OrgOut
 from shared.kernel import cache, db, ids
 from shared.kernel.caller import Caller
-from shared.kernel.fields import KeyId, Page
+from shared.kernel.fields import KeyId, OrgId, Page
 from shared.kernel.http import lambda_handler, require
 from shared.kernel.idempotency import Once, once
 from shared.kernel.pagination import Slice, cut, slice_of
@@ -57,10 +57,10 @@ def create_org(
         return once(tx, create, secret={"api_key": {"secret"}})
 
 
-@router.get("/orgs/current")
-def get_current_org(caller: Annotated[Caller, Depends(require("orgs:read"))]) -> OrgOut:
+@router.get("/orgs/{org_id}")
+def get_org(org_id: OrgId, caller: Annotated[Caller, Depends(require("orgs:read"))]) -> OrgOut:
     with db.tenant(caller) as tx:
-        return OrgOut.of(service.get_own_org(tx, caller))
+        return OrgOut.of(service.get_org(tx, org_id))
 
 
 @router.get("/me")

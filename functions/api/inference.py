@@ -5,19 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from shared.inference import service
-from shared.inference.schemas import (
-    ChatCompletionOut,
-    CreateChatCompletion,
-    CreateEmbeddings,
-    EmbeddingsOut,
-    ModelsOut,
-)
+from shared.inference.schemas import ChatCompletionOut, CreateChatCompletion, CreateEmbeddings, EmbeddingsOut, ModelsOut
 from shared.kernel.caller import Caller
 from shared.kernel.http import lambda_handler, require
 from shared.kernel.idempotency import Once, once
 
 router = APIRouter(prefix="/v1", tags=["inference"])
-
+type Reader = Annotated[Caller, Depends(require("inference:read"))]
 type Writer = Annotated[Caller, Depends(require("inference:write"))]
 type OnceOnly = Annotated[Once, Depends(once)]
 
@@ -39,14 +33,7 @@ def create_chat_completion(
 @router.post("/embeddings")
 def create_embeddings(body: CreateEmbeddings, response: Response, caller: Writer, once: OnceOnly) -> EmbeddingsOut:
     def effect(source_id: str) -> EmbeddingsOut:
-        found = service.embed(
-            caller,
-            texts=body.texts(),
-            model=body.model,
-            source_id=source_id,
-            max_cost_microusd=None,
-            dimensions=body.dimensions,
-        )
+        found = service.embed(caller, source_id=source_id, max_cost_microusd=None, **body.asked())
         _tell(response, found.cost_microusd)
         return EmbeddingsOut.of(found, encoding_format=body.encoding_format)
 
@@ -54,7 +41,7 @@ def create_embeddings(body: CreateEmbeddings, response: Response, caller: Writer
 
 
 @router.get("/models")
-def list_models(_: Annotated[Caller, Depends(require("inference:read"))]) -> ModelsOut:
+def list_models(_: Reader) -> ModelsOut:
     return ModelsOut.of(service.list_models())
 
 

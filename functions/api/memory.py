@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
@@ -11,18 +11,19 @@ from shared.kernel.http import lambda_handler, require
 from shared.kernel.idempotency import Once, once
 from shared.kernel.pagination import Slice, cut, slice_of
 from shared.memory import service
-from shared.memory.schemas import CreateMemory, HitOut, Hits, MemoryOut, SearchMemories
+from shared.memory.schemas import CreateMemory, Hits, MemoryOut, SearchMemories
 
 router = APIRouter(prefix="/v1/memories", tags=["memory"])
 type Reader = Annotated[Caller, Depends(require("memories:read"))]
 type Writer = Annotated[Caller, Depends(require("memories:write"))]
 type OnceOnly = Annotated[Once, Depends(once)]
+type Asked = Annotated[Slice, slice_of("mem")]
 
 
 @router.post("", status_code=201)
 def save_memory(body: CreateMemory, caller: Writer, once: OnceOnly) -> MemoryOut:
     def effect(source_id: str) -> MemoryOut:
-        return MemoryOut.of(service.save(caller, source_id=source_id, max_cost_microusd=None, **body.model_dump()))
+        return MemoryOut.of(service.save(caller, source_id=source_id, max_cost_microusd=None, **body.asked()))
 
     return once.around(caller, effect)
 
@@ -30,18 +31,13 @@ def save_memory(body: CreateMemory, caller: Writer, once: OnceOnly) -> MemoryOut
 @router.post("/search")
 def search_memories(body: SearchMemories, caller: Reader, once: OnceOnly) -> Hits:
     def effect(source_id: str) -> Hits:
-        found = service.search(caller, source_id=source_id, max_cost_microusd=None, **body.model_dump())
-        return Hits(data=[HitOut.of(hit) for hit in found])
+        return Hits.of(service.search(caller, source_id=source_id, max_cost_microusd=None, **body.asked()))
 
     return once.around(caller, effect)
 
 
 @router.get("")
-def list_memories(
-    asked: Annotated[Slice, slice_of("mem")],
-    caller: Reader,
-    subject: Annotated[str | None, Query(max_length=200)] = None,
-) -> Page[MemoryOut]:
+def list_memories(asked: Asked, caller: Reader, subject: str | None = None) -> Page[MemoryOut]:
     with db.tenant(caller) as tx:
         memories, more = cut(service.list_memories(tx, asked, subject=subject), asked)
     last = ids.show("mem", memories[-1].id) if more else None

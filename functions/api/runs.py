@@ -48,7 +48,7 @@ def create_run(
 
     with db.tenant(caller) as tx:
         created = once(tx, create)
-    service.start(caller, created.id)
+    service.start_soon(caller, created.id)
     return wait_for(lambda: get_run(created.id, caller), lambda run: run.ended_at is not None, seconds=wait)
 
 

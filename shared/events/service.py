@@ -8,6 +8,8 @@ from shared.events import event_bridge, store
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
+from shared.kernel.errors import Unavailable
+from shared.kernel.telemetry import logger
 
 
 def publish(tx: Tx, *, event_type: str, subject: str, data: dict[str, Any]) -> None:
@@ -31,6 +33,14 @@ def relay(caller: Caller) -> int:
                 store.delete_sent(tx)
                 return sent
         sent += len(batch)
+
+
+def relay_soon(caller: Caller) -> None:
+    """Relay now rather than within the minute; what can't be sent now the schedule sends."""
+    try:
+        relay(caller)
+    except Unavailable:
+        logger.warning("relay postponed")
 
 
 def orgs_with_work(*, zombie_after: timedelta) -> list[UUID]:

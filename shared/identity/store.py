@@ -16,7 +16,7 @@ INSERT_ORG: LiteralString = """
     VALUES (%(id)s, %(name)s, %(slug)s, %(plan)s, %(metadata)s)
     RETURNING *
 """
-OWN_ORG: LiteralString = "SELECT * FROM orgs"
+FIND_ORG: LiteralString = "SELECT * FROM orgs WHERE id = %(id)s"
 INSERT_OPERATOR_ORG: LiteralString = """
     INSERT INTO orgs (id, name, slug, plan) VALUES (%(id)s, 'Operator', 'operator', 'operator') ON CONFLICT DO NOTHING
 """
@@ -57,8 +57,8 @@ def insert_org(tx: Tx, *, org_id: UUID, name: str, slug: str, plan: str, metadat
     return _org(row)
 
 
-def own_org(tx: Tx) -> Org | None:
-    row = tx.execute(OWN_ORG).fetchone()
+def find_org(tx: Tx, org_id: UUID) -> Org | None:
+    row = tx.execute(FIND_ORG, {"id": org_id}).fetchone()
     return None if row is None else _org(row)
 
 

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Query
-
 from shared.kernel import ids
 
 DEFAULT_LIMIT = 20
@@ -22,6 +20,8 @@ class Slice:
 
 def slice_of(prefix: str) -> object:
     """Return a FastAPI dependency that reads `limit` and `cursor`; a cursor is the last id of the page before."""
+    # Here, because stores import this module too, and most functions have no layer with FastAPI.
+    from fastapi import Depends, Query
 
     def read(
         limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to return.")] = DEFAULT_LIMIT,

@@ -1,5 +1,6 @@
 """Secrets Manager: values read when needed, kept five minutes in memory, never logged."""
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,9 @@ from shared.kernel import aws
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
+
+# At level DEBUG this logger writes every answer's body, and with it the secret.
+logging.getLogger("botocore.parsers").setLevel(logging.INFO)
 
 _KEPT_S = 300
 _kept: dict[str, tuple[float, str]] = {}

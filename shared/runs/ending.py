@@ -5,12 +5,14 @@ from uuid import UUID
 
 from shared.audit import service as audit
 from shared.billing import service as billing
+from shared.billing.model import HoldReleased
 from shared.events import service as events
 from shared.inference import service as inference
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 from shared.kernel.errors import NotFound
+from shared.kernel.telemetry import logger
 from shared.runs import store
 from shared.runs.model import Run
 from shared.sandboxes import service as sandboxes
@@ -49,11 +51,19 @@ def source(run_id: UUID) -> str:
     return f"{ids.show('run', run_id)}:"
 
 
+def _settle(tx: Tx, caller: Caller, run: Run) -> None:
+    try:
+        billing.settle(tx, caller, source_id=source(run.id), amount_microusd=run.cost_microusd)
+    except HoldReleased:
+        # The run outlived its hold. It must end all the same: what it cost is the platform's loss, and an alarm.
+        logger.error("hold released before settlement", extra={"cost_microusd": run.cost_microusd})
+
+
 def _close(tx: Tx, caller: Caller, run: Run) -> None:
     shown = ids.show("run", run.id)
     facts = {"status": run.status, "end_reason": run.end_reason, "cost_microusd": run.cost_microusd}
     store.save(tx, run)
-    billing.settle(tx, caller, source_id=source(run.id), amount_microusd=run.cost_microusd)
+    _settle(tx, caller, run)
     store.add_event(tx, run.id, f"run.{run.status}", {**facts, "output": run.output, "failure": run.failure})
     events.publish(tx, event_type=f"run.{run.status}", subject=shown, data=facts)
     audit.record(tx, caller, action=f"run.{run.status}", resource_type="run", resource_id=shown, new=facts)

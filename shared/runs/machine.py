@@ -137,7 +137,7 @@ def finish(caller: Caller, run_id: UUID) -> Run:
         return run.succeed(clock.now(), output=answer, cost_microusd=cost_microusd)
 
     run = ending.end(caller, run_id, succeed)
-    events.relay(caller)
+    events.relay_soon(caller)
     return run
 
 
@@ -159,7 +159,7 @@ def fail(caller: Caller, run_id: UUID) -> Run:
         )
 
     run = ending.end(caller, run_id, end)
-    events.relay(caller)
+    events.relay_soon(caller)
     return run
 
 

@@ -9,7 +9,9 @@ from shared.events import service as events
 from shared.kernel import clock, db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
+from shared.kernel.errors import Unavailable
 from shared.kernel.pagination import Slice
+from shared.kernel.telemetry import logger
 from shared.runs import ending, step_functions, store
 from shared.runs.model import ZOMBIE_AFTER, BudgetTooSmall, EndReason, Run, RunEvent, Step, hold_until, sandbox_ttl_s
 from shared.sandboxes import service as sandboxes
@@ -76,6 +78,14 @@ def start(caller: Caller, run_id: UUID) -> None:
     step_functions.start_execution(org_id=caller.org_id, run_id=run_id)
 
 
+def start_soon(caller: Caller, run_id: UUID) -> None:
+    """Start a run just committed, or leave it to the outbox, whose `run.requested` starts it as well."""
+    try:
+        start(caller, run_id)
+    except Unavailable:
+        logger.warning("start postponed", extra={"run_id": str(run_id)})
+
+
 def get_run(tx: Tx, run_id: UUID) -> Run:
     return ending.existing(tx, run_id)
 
@@ -105,7 +115,11 @@ def cancel_run(caller: Caller, run_id: UUID) -> Run:
         if run.ended:
             run.cancel(clock.now(), cost_microusd=run.cost_microusd)
         run = ending.end(caller, run_id, lambda _, run, cost: run.cancel(clock.now(), cost_microusd=cost))
-    step_functions.stop_execution(run_id, cause="cancelled by its owner")
+    try:
+        step_functions.stop_execution(run_id, cause="cancelled by its owner")
+    except Unavailable:
+        # The run is cancelled all the same: each of its steps looks first, and does nothing more.
+        logger.warning("stop postponed", extra={"run_id": str(run_id)})
     return run
 
 

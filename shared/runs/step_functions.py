@@ -4,16 +4,17 @@ import json
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.kernel import aws, settings
+from shared.kernel.errors import Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 
 def start_execution(*, org_id: UUID, run_id: UUID) -> None:
-    """Start the run's execution; starting it again does nothing."""
+    """Start the run's execution; starting it again does nothing. Raises `Unavailable`."""
     try:
         _client().start_execution(
             stateMachineArn=settings.run_machine_arn(),
@@ -23,15 +24,19 @@ def start_execution(*, org_id: UUID, run_id: UUID) -> None:
     except ClientError as error:
         if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
             raise
+    except BotoCoreError as error:
+        raise Unavailable("Step Functions can't be reached; the run starts once it can.") from error
 
 
 def stop_execution(run_id: UUID, *, cause: str) -> None:
-    """Stop the run's execution; one that has ended, or never was, is fine."""
+    """Stop the run's execution; one that has ended, or never was, is fine. Raises `Unavailable`."""
     try:
         _client().stop_execution(executionArn=_execution_arn(run_id), error="RunEnded", cause=cause)
     except ClientError as error:
         if error.response["Error"]["Code"] != "ExecutionDoesNotExist":
             raise
+    except BotoCoreError as error:
+        raise Unavailable("Step Functions can't be reached; the execution ends at its next step.") from error
 
 
 def is_running(run_id: UUID) -> bool | None:

@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from shared.audit import service as audit
 from shared.billing import service as billing
 from shared.events import service as events
 from shared.kernel import clock, db, ids
@@ -12,7 +11,8 @@ from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 from shared.kernel.errors import NotFound, Unauthenticated, Unavailable
 from shared.kernel.pagination import Slice
-from shared.sandboxes import fargate, program, step_functions, store
+from shared.sandboxes import ending, fargate, program, step_functions, store
+from shared.sandboxes.ending import cost_so_far, end, end_in, end_overdue, stop_task_of
 from shared.sandboxes.model import (
     Command,
     CommandRequest,
@@ -24,8 +24,9 @@ from shared.sandboxes.model import (
     StopReason,
     program_address,
 )
-from shared.usage import service as usage
-from shared.usage.model import UsageKind
+
+# The door to how sandboxes end.
+__all__ = ["cost_so_far", "end", "end_in", "end_overdue", "stop_task_of"]
 
 TEMPLATE = "python"
 CPU_UNITS = 256
@@ -49,11 +50,11 @@ def create(tx: Tx, caller: Caller, *, ttl_s: int, metadata: dict[str, str]) -> S
     billing.hold(
         tx,
         caller,
-        amount_microusd=_price(sandbox, ttl_s),
-        source_id=_source(sandbox),
+        amount_microusd=ending.price(sandbox, ttl_s),
+        source_id=ending.source(sandbox),
         expires_at=sandbox.expires_at + timedelta(hours=1),
     )
-    _record(tx, caller, "sandbox.create", sandbox)
+    ending.record(tx, caller, "sandbox.create", sandbox)
     return sandbox
 
 
@@ -73,7 +74,7 @@ def launch_for_run(caller: Caller, *, run_id: UUID, ttl_s: int, wake_token: str)
         if sandbox is None:
             raise Unavailable("Another worker is launching this run's sandbox.")
         store.set_wake(tx, sandbox.id, wake_token)
-        sandbox = _existing(tx, sandbox.id)
+        sandbox = ending.existing(tx, sandbox.id)
     match sandbox.status:
         case SandboxStatus.READY:
             step_functions.wake(wake_token, {"sandbox_id": ids.show("sbx", sandbox.id)})
@@ -91,7 +92,7 @@ def launch(caller: Caller, sandbox_id: UUID) -> None:
     """
     registration = Registration.generate()
     with db.tenant(caller) as tx:
-        sandbox = _existing(tx, sandbox_id, lock=True)
+        sandbox = ending.existing(tx, sandbox_id, lock=True)
         if sandbox.task_arn is not None or sandbox.ended:
             return
         store.set_registration(tx, sandbox_id, registration.sha256)
@@ -102,7 +103,7 @@ def launch(caller: Caller, sandbox_id: UUID) -> None:
         raise
     with db.tenant(caller) as tx:
         store.set_task(tx, sandbox_id, task_arn)
-        ended = _existing(tx, sandbox_id).ended
+        ended = ending.existing(tx, sandbox_id).ended
     if ended:
         # It was stopped while its task was being started.
         fargate.stop_task(task_arn, reason="stopped while starting")
@@ -120,12 +121,12 @@ def register(*, sandbox_id: UUID, token: str, address: str, access_token: str) -
         raise Unauthenticated("This registration token is unknown or was replaced.")
     caller = Caller.system(found[1])
     with db.tenant(caller) as tx:
-        sandbox = _existing(tx, sandbox_id, lock=True).registered(address=address, access_token=access_token)
+        sandbox = ending.existing(tx, sandbox_id, lock=True).registered(address=address, access_token=access_token)
         store.save(tx, sandbox)
     first = sandbox.ready(clock.now())
     program.execute(first, command_id="ready", command=CommandRequest(argv=["true"]).to_json(), wait_s=10)
     with db.tenant(caller) as tx:
-        sandbox = _existing(tx, sandbox_id, lock=True).ready(clock.now())
+        sandbox = ending.existing(tx, sandbox_id, lock=True).ready(clock.now())
         store.save(tx, sandbox)
         events.publish(tx, event_type="sandbox.ready", subject=ids.show("sbx", sandbox_id), data={})
     if sandbox.wake_token is not None:
@@ -135,7 +136,7 @@ def register(*, sandbox_id: UUID, token: str, address: str, access_token: str) -
 def execute(caller: Caller, sandbox_id: UUID, *, request: CommandRequest, source_id: str, wait_s: int) -> Command:
     """Run a command and return it, ended or after `wait_s` still running. The same `source_id`: the first result."""
     with db.tenant(caller) as tx:
-        sandbox = _existing(tx, sandbox_id)
+        sandbox = ending.existing(tx, sandbox_id)
         command = store.find_command_by_source(tx, sandbox_id, source_id)
         if command is None:
             sandbox.reachable()
@@ -153,7 +154,7 @@ def execute(caller: Caller, sandbox_id: UUID, *, request: CommandRequest, source
 def get_command(caller: Caller, sandbox_id: UUID, command_id: UUID, *, wait_s: int) -> Command:
     """Return a command, after waiting up to `wait_s` for its end."""
     with db.tenant(caller) as tx:
-        sandbox = _existing(tx, sandbox_id)
+        sandbox = ending.existing(tx, sandbox_id)
         command = store.find_command(tx, sandbox_id, command_id)
     if command is None:
         raise NotFound.of("command", ids.show("cmd", command_id))
@@ -175,9 +176,14 @@ def list_files(caller: Caller, sandbox_id: UUID, *, path: str) -> list[dict[str,
     return program.list_files(get(caller, sandbox_id), path)
 
 
+def worst_case_cost(ttl_s: int) -> int:
+    """Return micro-dollars of a default sandbox that lives its whole TTL."""
+    return billing.price_of_sandbox(cpu_units=CPU_UNITS, memory_mib=MEMORY_MIB, seconds=ttl_s, at=clock.now())
+
+
 def get(caller: Caller, sandbox_id: UUID) -> Sandbox:
     with db.tenant(caller) as tx:
-        return _existing(tx, sandbox_id)
+        return ending.existing(tx, sandbox_id)
 
 
 def of_run(tx: Tx, run_id: UUID) -> Sandbox | None:
@@ -187,81 +193,6 @@ def of_run(tx: Tx, run_id: UUID) -> Sandbox | None:
 def list_sandboxes(tx: Tx, asked: Slice) -> list[Sandbox]:
     """Return up to `limit + 1` sandboxes, newest first."""
     return store.list_sandboxes(tx, asked)
-
-
-def end(caller: Caller, sandbox_id: UUID, *, reason: StopReason) -> Sandbox:
-    """End a sandbox and stop its task. Ending it again changes nothing."""
-    with db.tenant(caller) as tx:
-        ended = end_in(tx, caller, sandbox_id, reason=reason)
-    return stop_task_of(caller, ended)
-
-
-def end_in(tx: Tx, caller: Caller, sandbox_id: UUID, *, reason: StopReason) -> Sandbox:
-    """End a sandbox within a transaction: its billing stops here; `stop_task_of` must follow the commit."""
-    before = _existing(tx, sandbox_id, lock=True)
-    after = before.end(reason, clock.now())
-    return after if before.ended else _settle(tx, caller, after)
-
-
-def stop_task_of(caller: Caller, ended: Sandbox) -> Sandbox:
-    """Stop the task of an ended sandbox and tell whoever still waits for it; may run again."""
-    if ended.status is not SandboxStatus.STOPPED and ended.task_arn is not None:
-        fargate.stop_task(ended.task_arn, reason=str(ended.reason))
-    with db.tenant(caller) as tx:
-        store.mark_stopped(tx, ended.id)
-        stopped = _existing(tx, ended.id)
-    if stopped.wake_token is not None and stopped.ready_at is None:
-        step_functions.fail(
-            stopped.wake_token, error_name="SandboxStartFailed", cause=f"The sandbox ended: {stopped.reason}."
-        )
-    return stopped
-
-
-def end_overdue(caller: Caller) -> int:
-    """End the tenant's sandboxes that outlived their TTL, and finish what a crash left half stopped."""
-    with db.tenant(caller) as tx:
-        overdue = store.overdue(tx)
-    for sandbox in overdue:
-        end(caller, sandbox.id, reason=StopReason.TTL)
-    return len(overdue)
-
-
-def cost_so_far(sandbox: Sandbox) -> int:
-    """Return micro-dollars from ready until now, or until it ended."""
-    return _price(sandbox, sandbox.billable_s(clock.now()))
-
-
-def worst_case_cost(ttl_s: int) -> int:
-    """Return micro-dollars of a default sandbox that lives its whole TTL."""
-    return billing.price_of_sandbox(cpu_units=CPU_UNITS, memory_mib=MEMORY_MIB, seconds=ttl_s, at=clock.now())
-
-
-def _settle(tx: Tx, caller: Caller, ended: Sandbox) -> Sandbox:
-    seconds = ended.billable_s(clock.now())
-    ended = ended.costing(_price(ended, seconds))
-    store.save(tx, ended)
-    store.lose_commands(tx, ended.id)
-    if seconds:
-        usage.record(
-            tx,
-            caller,
-            kind=UsageKind.SANDBOX_SECONDS,
-            quantity=seconds,
-            cost_microusd=ended.cost_microusd,
-            source_id=_source(ended),
-            occurred_at=clock.now(),
-            dimensions={"template": ended.template},
-        )
-    if ended.run_id is None:
-        billing.settle(tx, caller, source_id=_source(ended), amount_microusd=ended.cost_microusd)
-    events.publish(
-        tx,
-        event_type="sandbox.ended",
-        subject=ids.show("sbx", ended.id),
-        data={"reason": str(ended.reason), "cost_microusd": ended.cost_microusd},
-    )
-    _record(tx, caller, "sandbox.end", ended)
-    return ended
 
 
 def _record_result(caller: Caller, command: Command, result: dict[str, Any]) -> Command:
@@ -276,31 +207,3 @@ def _found(command: Command) -> Command:
     if command.status == "lost":
         raise SandboxLost("The sandbox ended while this command ran: it has no result.")
     return command
-
-
-def _existing(tx: Tx, sandbox_id: UUID, *, lock: bool = False) -> Sandbox:
-    sandbox = store.find(tx, sandbox_id, lock=lock)
-    if sandbox is None:
-        raise NotFound.of("sandbox", ids.show("sbx", sandbox_id))
-    return sandbox
-
-
-def _price(sandbox: Sandbox, seconds: int) -> int:
-    return billing.price_of_sandbox(
-        cpu_units=sandbox.cpu_units, memory_mib=sandbox.memory_mib, seconds=seconds, at=sandbox.created_at
-    )
-
-
-def _source(sandbox: Sandbox) -> str:
-    return f"sandbox:{ids.show('sbx', sandbox.id)}"
-
-
-def _record(tx: Tx, caller: Caller, action: str, sandbox: Sandbox) -> None:
-    audit.record(
-        tx,
-        caller,
-        action=action,
-        resource_type="sandbox",
-        resource_id=ids.show("sbx", sandbox.id),
-        new={"status": sandbox.status, "reason": sandbox.reason},
-    )

@@ -10,8 +10,8 @@ from shared.kernel.db import Row, Tx
 from shared.kernel.pagination import Slice
 from shared.sandboxes.model import Command, Sandbox, SandboxStatus, StopReason
 
-COLUMNS: LiteralString = """id, run_id, template, cpu_units, memory_mib, status, reason, task_arn, address, access_token,
-    wake_token, cost_microusd, metadata, created_at, ready_at, stopped_at, expires_at"""
+COLUMNS: LiteralString = """id, run_id, template, cpu_units, memory_mib, status, reason, task_arn, address,
+    access_token, wake_token, cost_microusd, metadata, created_at, ready_at, stopped_at, expires_at"""
 INSERT: LiteralString = (
     """
     INSERT INTO sandboxes (id, org_id, run_id, template, cpu_units, memory_mib, status, metadata, expires_at)
@@ -73,7 +73,8 @@ END_COMMAND: LiteralString = (
     + COMMAND_COLUMNS
 )
 LOSE_COMMANDS: LiteralString = """
-    UPDATE sandbox_commands SET status = 'lost', ended_at = now() WHERE sandbox_id = %(sandbox_id)s AND status = 'running'
+    UPDATE sandbox_commands SET status = 'lost', ended_at = now()
+     WHERE sandbox_id = %(sandbox_id)s AND status = 'running'
 """
 
 

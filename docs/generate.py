@@ -1,0 +1,124 @@
+"""Generates what documents the code from the code: the OpenAPI document and the list of errors.
+
+`python -m docs.generate` writes them, `python -m docs.generate --check` fails when what is committed differs.
+"""
+
+import argparse
+import html
+import importlib
+import inspect
+import json
+import pkgutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.openapi.utils import get_openapi
+
+import functions.api
+import shared
+from shared.kernel.errors import RunyardError
+from shared.kernel.http import STATUS_OF_KIND, create_app
+
+ROOT = Path(__file__).resolve().parents[1]
+DESCRIPTION = """Offer AI agents as a service: agents, durable runs, sandboxes, memory, models, credits.
+
+Authenticate with `Authorization: Bearer ry_live_…`. Every POST takes an `Idempotency-Key`. Lists take `limit` and
+`cursor`. Errors come as `{"error": {"type", "code", "message", …}}`; `code` is stable."""
+
+
+def routers() -> dict[str, APIRouter]:
+    """Return every API function's router by the function's name."""
+    names = [module.name for module in pkgutil.iter_modules(functions.api.__path__)]
+    return {name: importlib.import_module(f"functions.api.{name}").router for name in sorted(names)}
+
+
+def openapi() -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the whole API."""
+    app = create_app(*routers().values())
+    document = get_openapi(
+        title="Runyard API", version="1", openapi_version="3.1.0", description=DESCRIPTION, routes=app.routes
+    )
+    # Malformed requests are answered with 400 in our envelope; FastAPI would document its own 422.
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+    for schema in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(schema, None)
+    document["paths"] = dict(sorted(document["paths"].items()))
+    return document
+
+
+def errors() -> list[type[RunyardError]]:
+    """Return every error there is, sorted by code."""
+    for module in pkgutil.walk_packages(shared.__path__, "shared."):
+        importlib.import_module(module.name)
+    found: dict[str, type[RunyardError]] = {}
+    pending = [RunyardError]
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        # The most general error with a code describes it.
+        found.setdefault(kind.code, kind)
+    return [found[code] for code in sorted(found)]
+
+
+def errors_page() -> str:
+    """Return the page that `doc_url` in an error points to, with one anchor for each code."""
+    rows = "\n".join(
+        f'<tr id="{error.code}"><td><code>{error.code}</code></td><td>{STATUS_OF_KIND[error.kind]}</td>'
+        f"<td><code>{error.kind.value}</code></td><td>{'yes' if error.retryable else 'no'}</td>"
+        f"<td>{html.escape(inspect.cleandoc(error.__doc__ or '').split(chr(10) * 2)[0])}</td></tr>"
+        for error in errors()
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Runyard: errors</title>
+<link rel="stylesheet" href="/style.css">
+</head>
+<body>
+<main>
+<h1>Errors</h1>
+<p>Every error is
+<code>{{"error": {{"type", "code", "message", "param", "request_id", "retryable", "doc_url"}}}}</code>.
+Programs may rely on <code>code</code>; <code>message</code> is for people.</p>
+<table>
+<thead><tr><th>code</th><th>status</th><th>type</th><th>retry as it is</th><th>meaning</th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+</main>
+</body>
+</html>
+"""
+
+
+def generated() -> dict[Path, str]:
+    """Return every generated file with its content."""
+    return {
+        ROOT / "docs" / "openapi.json": json.dumps(openapi(), indent=1, ensure_ascii=False) + "\n",
+        ROOT / "console" / "errors.html": errors_page(),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m docs.generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail when a file is out of date")
+    check = parser.parse_args().check
+    stale = [path for path, content in generated().items() if not path.exists() or path.read_text() != content]
+    for path in stale:
+        if check:
+            sys.stderr.write(f"{path.relative_to(ROOT)} is out of date: run `make openapi` and commit it.\n")
+        else:
+            path.write_text(generated()[path])
+            sys.stdout.write(f"wrote {path.relative_to(ROOT)}\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

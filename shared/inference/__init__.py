@@ -1,0 +1,1 @@
+"""The model gateway: chat and embeddings through the platform's provider, metered to the micro-dollar."""

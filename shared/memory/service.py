@@ -1,0 +1,152 @@
+"""Use cases of memory: save, search, get, list, delete.
+
+Saving and searching ask the embedding model, which is outside the database, and so open their own transactions.
+"""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from shared.audit import service as audit
+from shared.inference import service as inference
+from shared.inference.model import Embeddings
+from shared.kernel import clock, db, ids
+from shared.kernel.caller import Caller
+from shared.kernel.db import Tx
+from shared.kernel.errors import NotFound
+from shared.kernel.pagination import Slice
+from shared.memory import store
+from shared.memory.model import DIMENSIONS, Draft, Hit, Memory, check_query, check_subject, combined, pieces
+from shared.usage import service as usage
+from shared.usage.model import UsageKind
+
+_NOUN = "memory"
+
+
+def save(
+    caller: Caller,
+    *,
+    content: str,
+    subject: str,
+    source_id: str,
+    max_cost_microusd: int | None,
+    importance: float = 0.5,
+    tags: Sequence[str] = (),
+    metadata: Mapping[str, str] | None = None,
+) -> Memory:
+    """Embed and store a memory; return the first one again for a `source_id` that has one.
+
+    `max_cost_microusd` as in `inference.service.complete`: None pays from the tenant's credits. Raises
+    `InvalidRequest`, `MemoryTooLarge` and what embedding raises.
+    """
+    draft = Draft(content=content, subject=subject, importance=importance, tags=tuple(tags), metadata=metadata or {})
+    with db.tenant(caller) as tx:
+        known = store.find_by_source(tx, source_id)
+    if known is not None:
+        return known
+    texts = pieces(draft.content)
+    found = _embed(caller, texts, source_id, max_cost_microusd)
+    with db.tenant(caller) as tx:
+        saved = store.insert(
+            tx,
+            draft,
+            memory_id=ids.new(),
+            source_id=source_id,
+            embedding=combined(found.vectors, texts),
+            embedding_model=found.model,
+        )
+        if saved is None:
+            # The same save, delivered twice at once, was quicker.
+            return _required(store.find_by_source(tx, source_id), source_id)
+        shown = ids.show("mem", saved.id)
+        _count(tx, caller, source_id, "save")
+        # What is remembered may be private: the trail names it and doesn't repeat it.
+        new = {"subject": saved.subject, "importance": saved.importance, "tags": list(saved.tags)}
+        audit.record(tx, caller, action="memory.create", resource_type=_NOUN, resource_id=shown, new=new)
+    return saved
+
+
+def search(
+    caller: Caller,
+    *,
+    query: str,
+    subject: str | None,
+    k: int,
+    source_id: str,
+    max_cost_microusd: int | None,
+) -> list[Hit]:
+    """Return the `k` memories that fit the query best, by meaning and by words; of one subject, if given.
+
+    The same `source_id` again is neither embedded nor paid for again.
+    """
+    check_query(query, k=k)
+    if subject is not None:
+        check_subject(subject)
+    found = _embed(caller, [query], source_id, max_cost_microusd)
+    with db.tenant(caller) as tx:
+        _count(tx, caller, source_id, "search")
+        return store.search(
+            tx,
+            query=query,
+            embedding=combined(found.vectors, [query]),
+            embedding_model=found.model,
+            subject=subject,
+            k=k,
+        )
+
+
+def get(tx: Tx, memory_id: UUID) -> Memory:
+    return _required(store.find(tx, memory_id), ids.show("mem", memory_id))
+
+
+def list_memories(tx: Tx, asked: Slice, *, subject: str | None = None) -> list[Memory]:
+    """Return up to `limit + 1` memories, newest first; of one subject, if given."""
+    if subject is not None:
+        check_subject(subject)
+    return store.list_memories(tx, asked, subject=subject)
+
+
+def delete(tx: Tx, caller: Caller, memory_id: UUID) -> None:
+    """Remove the memory for good; raise `NotFound` when there is none."""
+    shown = ids.show("mem", memory_id)
+    if not store.delete(tx, memory_id):
+        raise NotFound.of(_NOUN, shown)
+    audit.record(tx, caller, action="memory.delete", resource_type=_NOUN, resource_id=shown)
+
+
+def cost_of(tx: Tx, *, source_id: str) -> int:
+    """Return the micro-dollars that the save or search with this source id has cost."""
+    return inference.cost_of(tx, source_id=_embedding_source(source_id))
+
+
+def _embed(caller: Caller, texts: Sequence[str], source_id: str, max_cost_microusd: int | None) -> Embeddings:
+    return inference.embed(
+        caller,
+        texts=texts,
+        model=None,
+        source_id=_embedding_source(source_id),
+        max_cost_microusd=max_cost_microusd,
+        dimensions=DIMENSIONS,
+    )
+
+
+def _embedding_source(source_id: str) -> str:
+    return f"{source_id}:embedding"
+
+
+def _count(tx: Tx, caller: Caller, source_id: str, operation: str) -> None:
+    usage.record(
+        tx,
+        caller,
+        kind=UsageKind.MEMORY_OPERATIONS,
+        quantity=1,
+        cost_microusd=0,
+        source_id=source_id,
+        occurred_at=clock.now(),
+        dimensions={"operation": operation},
+    )
+
+
+def _required(memory: Memory | None, named: str) -> Memory:
+    if memory is None:
+        raise NotFound.of(_NOUN, named)
+    return memory

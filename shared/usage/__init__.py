@@ -1,0 +1,1 @@
+"""What each tenant used: an append-only ledger in which what is delivered twice is counted once."""

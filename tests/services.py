@@ -1,0 +1,152 @@
+"""Real PostgreSQL and redis-server for tests: the home's own parts, in a folder and on ports of their own."""
+
+import itertools
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from local import processes
+from local.parts.part import Part
+from local.parts.postgres import DATABASE, POSTGRES, database_url, migration_database_url, superuser_url
+from local.parts.redis import REDIS, redis_url
+from local.settings import LOOPBACK, Home, read_home
+from shared.kernel import migrating
+from shared.kernel.settings import MigrationSettings
+
+_MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+# The machine won't lose power during a test; a killed server still finds all that it had written.
+_HASTY = {"postgres": ("--fsync=off", "--full_page_writes=off"), "redis": ("--appendfsync", "no")}
+
+
+@dataclass(slots=True)
+class Server:
+    """One part of a home, which a test may stop, kill and start again."""
+
+    home: Home
+    part: Part
+    _record: processes.Record | None = None
+
+    def start(self) -> None:
+        """Start it and return once it answers; nothing happens when it runs."""
+        if self._record is not None and self._record.process() is not None:
+            return
+        self.part.prepare(self.home)
+        command = self.part.command(self.home)
+        self._record = processes.start(
+            replace(command, argv=(*command.argv, *_HASTY[self.part.name])),
+            record_file=self.part.record_file(self.home),
+            log_file=self.part.log_file(self.home),
+            fingerprint="test",
+            marker=self.part.marker(self.home),
+        )
+        deadline = time.monotonic() + self.part.ready_within_s
+        while not self.part.is_ready(self.home):
+            alive = self._record.process() is not None
+            if not alive or time.monotonic() > deadline:
+                log = "\n".join(processes.last_lines(self.part.log_file(self.home), 20))
+                raise RuntimeError(f"{self.part.name} did not start:\n{log}")
+            time.sleep(0.02)
+        self.part.settle(self.home)
+
+    def stop(self) -> None:
+        """Stop it in an orderly way; nothing happens when it doesn't run."""
+        if self._record is not None and (process := self._record.process()):
+            processes.stop(process, with_signal=self.part.stop_signal, grace_s=self.part.grace_s)
+        self._end()
+
+    def kill(self) -> None:
+        """End it at once with everything it started, as a crash would."""
+        if self._record is not None and (process := self._record.process()):
+            process.kill()
+            process.wait()
+        self._end()
+
+    def _end(self) -> None:
+        processes.kill_leftovers(self.part.marker(self.home))
+        self._record = None
+
+
+@dataclass(slots=True)
+class Services:
+    """The servers of one test process, and the databases cloned from the migrated one."""
+
+    home: Home
+    postgres: Server
+    redis: Server
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def redis_url(self) -> str:
+        return redis_url(self.home)
+
+    def clone(self) -> str:
+        """Return the name of a new database, equal to the freshly migrated one."""
+        name = f"test_{next(self._numbers)}"
+        self._administer(
+            sql.SQL("CREATE DATABASE {} OWNER runyard_owner TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(DATABASE)
+            )
+        )
+        return name
+
+    def drop(self, name: str) -> None:
+        self._administer(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def environment(self, database: str) -> dict[str, str]:
+        """Return what a function deployed with this database would be given."""
+        return {
+            "RUNYARD_STAGE": "test",
+            "RUNYARD_DATABASE_URL": _in(database, database_url(self.home)),
+            "RUNYARD_DATABASE_IAM_AUTH": "0",
+            "RUNYARD_MIGRATION_DATABASE_URL": _in(database, migration_database_url(self.home)),
+            "RUNYARD_REDIS_URL": self.redis_url,
+        }
+
+    def superuser_url(self, database: str) -> str:
+        """Return how to look at a database past row-level security."""
+        return superuser_url(self.home, database)
+
+    def _administer(self, statement: sql.Composed) -> None:
+        with psycopg.connect(superuser_url(self.home, "postgres"), autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Services]:
+    """Run PostgreSQL, migrated to the newest revision, and Redis; both end with the block."""
+    home = read_home(
+        {"RUNYARD_HOME": str(folder)} | dict(zip(_PORT_VARIABLES, _free_ports(len(_PORT_VARIABLES)), strict=True))
+    )
+    for place in (home.folder, home.state, home.logs, home.run):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    services = Services(home, Server(home, POSTGRES), Server(home, REDIS))
+    with ExitStack() as cleanup:
+        for server in (services.postgres, services.redis):
+            cleanup.callback(server.stop)
+            server.start()
+        migrating.upgrade(
+            MigrationSettings(url=migration_database_url(home), password_secret_arn=None, operator_secret_arn="unused"),
+            _MIGRATIONS,
+        )
+        yield services
+
+
+_PORT_VARIABLES = ("RUNYARD_POSTGRES_PORT", "RUNYARD_REDIS_PORT")
+
+
+def _free_ports(count: int) -> list[str]:
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [str(probe.getsockname()[1]) for probe in probes]
+
+
+def _in(database: str, url: str) -> str:
+    return url.removesuffix(f"/{DATABASE}") + f"/{database}"
