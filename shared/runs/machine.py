@@ -58,13 +58,18 @@ def think(caller: Caller, run_id: UUID, step_no: int, *, worker: str) -> list[in
         store.save(tx, proceeding)
         remaining = _remaining(tx, run, config)
 
-    completion = inference.complete(
-        caller,
-        request=conversation.request(config, run, [step for step in steps if step.step_no < step_no]),
-        source_id=f"{ending.source(run_id)}{step_no}",
-        max_cost_microusd=remaining,
-        timeout_s=tools.MODEL_TIMEOUT_S,
-    )
+    try:
+        completion = inference.complete(
+            caller,
+            request=conversation.request(config, run, [step for step in steps if step.step_no < step_no]),
+            source_id=f"{ending.source(run_id)}{step_no}",
+            max_cost_microusd=remaining,
+            timeout_s=tools.MODEL_TIMEOUT_S,
+        )
+    except Exception:
+        with db.tenant(caller) as tx:
+            store.release_step(tx, run_id, step_no, worker=worker)
+        raise
 
     with db.tenant(caller) as tx:
         run = ending.existing(tx, run_id, lock=True)

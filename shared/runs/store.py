@@ -58,6 +58,10 @@ CLAIM_STEP: LiteralString = """
      WHERE run_steps.status = 'running' AND run_steps.lease_until < now()
     RETURNING step_no
 """
+RELEASE_STEP: LiteralString = """
+    UPDATE run_steps SET lease_until = now() - interval '1 second'
+     WHERE run_id = %(run_id)s AND step_no = %(step_no)s AND claimed_by = %(worker)s AND status = 'running'
+"""
 END_STEP: LiteralString = """
     UPDATE run_steps SET status = 'done', message = %(message)s, cost_microusd = %(cost_microusd)s, ended_at = now()
      WHERE run_id = %(run_id)s AND step_no = %(step_no)s AND status = 'running'
@@ -172,6 +176,11 @@ def claim_step(tx: Tx, run_id: UUID, step_no: int, *, worker: str, lease: timede
     """Take a step for this worker; False when it is done or another worker's lease still runs."""
     values = {"run_id": run_id, "step_no": step_no, "worker": worker, "lease": lease}
     return tx.execute(CLAIM_STEP, values).fetchone() is not None
+
+
+def release_step(tx: Tx, run_id: UUID, step_no: int, *, worker: str) -> None:
+    """Give a step back that this worker could not do, for whoever tries next."""
+    tx.execute(RELEASE_STEP, {"run_id": run_id, "step_no": step_no, "worker": worker})
 
 
 def end_step(tx: Tx, run_id: UUID, step_no: int, *, message: dict[str, Any], cost_microusd: int) -> bool:

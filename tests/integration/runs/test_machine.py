@@ -19,9 +19,9 @@ from shared.kernel.caller import Caller
 from shared.kernel.errors import ProviderFailed
 from shared.kernel.pagination import Slice
 from shared.memory import service as memories
-from shared.runs import machine
+from shared.runs import machine, store
 from shared.runs import service as runs
-from shared.runs.model import EndReason, Run, RunEnded, RunStatus, StepBusy, StepLimitReached
+from shared.runs.model import LEASE, EndReason, Run, RunEnded, RunStatus, StepBusy, StepLimitReached
 from tests.integration.runs.conftest import CREDITS
 from tests.model_provider import Provider
 from tests.services import Services
@@ -130,18 +130,28 @@ def test_a_dead_workers_step_is_taken_over_once_its_lease_is_over(
 ) -> None:
     run_id = queued("offline: say hello")
     machine.prepare(org, run_id)
-    provider.fails(500, times=9)
-    with pytest.raises(ProviderFailed):
-        machine.think(org, run_id, 1, worker="dies")
+    with db.tenant(org) as tx:
+        # All that is left of a worker that was killed while it thought.
+        assert store.claim_step(tx, run_id, 1, worker="killed", lease=LEASE)
     with pytest.raises(StepBusy):
         machine.think(org, run_id, 1, worker="too early")
-    provider.recovers()
     with db.tenant(org) as tx:
         tx.execute("UPDATE run_steps SET lease_until = now() - interval '1 second'")
     assert machine.think(org, run_id, 1, worker="later") == []
     with db.tenant(org) as tx:
         (step,) = runs.list_steps(tx, run_id)
     assert step.attempts == 2
+
+
+def test_a_step_whose_model_call_failed_may_be_tried_again_at_once(
+    org: Caller, queued: Queued, provider: Provider
+) -> None:
+    run_id = queued("offline: say hello")
+    machine.prepare(org, run_id)
+    provider.fails(500, times=1)
+    with pytest.raises(ProviderFailed):
+        machine.think(org, run_id, 1, worker="first")
+    assert machine.think(org, run_id, 1, worker="second") == []
 
 
 def test_a_cancelled_run_takes_no_further_step_and_costs_no_more(

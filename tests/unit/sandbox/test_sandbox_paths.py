@@ -1,6 +1,5 @@
 """Where a client's path leads."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -64,11 +63,11 @@ def test_no_path_and_no_links_lead_out(tmp_path: Path, names: list[str], create:
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "out").symlink_to("/etc")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for path in ("a/b", "out/passwd", "missing/file", "a"):
         try:
             with open_place(tmp_path, path):
                 pass
         except (SandboxError, OSError):
             pass
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

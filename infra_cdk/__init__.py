@@ -1,0 +1,1 @@
+"""The CDK app's parts: stages, routes, functions, constructs, stacks. It meets the product in strings only."""

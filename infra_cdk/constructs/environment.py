@@ -1,0 +1,98 @@
+"""The environment variables of a function: those that its needs call for. Read in `shared/kernel/settings.py`."""
+
+from collections.abc import Callable, Mapping
+
+from aws_cdk import Stack
+
+from infra_cdk.constructs.platform import Platform
+from infra_cdk.functions import Function, Need
+
+type _Variables = Mapping[str, str]
+
+
+def environment_of(function: Function, platform: Platform, stack: Stack) -> dict[str, str]:
+    """Return the function's environment. Tracing and metrics are named by their owner, AWS Lambda Powertools."""
+    variables = {
+        "RUNYARD_STAGE": platform.stage.name,
+        "POWERTOOLS_SERVICE_NAME": function.name,
+        "POWERTOOLS_METRICS_NAMESPACE": "Runyard",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+        "POWERTOOLS_TRACE_DISABLED": "0" if platform.stage.in_aws else "1",
+    }
+    for need in sorted(function.needs, key=lambda need: need.name):
+        variables |= _VARIABLES[need](platform, stack)
+    return variables
+
+
+def _database(platform: Platform, _: Stack) -> _Variables:
+    return {
+        "RUNYARD_DATABASE_URL": platform.data.database_url,
+        "RUNYARD_DATABASE_IAM_AUTH": "1" if platform.data.database_user_arn else "0",
+    }
+
+
+def _migration(platform: Platform, _: Stack) -> _Variables:
+    variables = {
+        "RUNYARD_MIGRATION_DATABASE_URL": platform.data.migration_database_url,
+        "RUNYARD_OPERATOR_SECRET_ARN": platform.secrets.operator_arn,
+    }
+    if platform.data.owner_secret_arn:
+        variables["RUNYARD_MIGRATION_SECRET_ARN"] = platform.data.owner_secret_arn
+    return variables
+
+
+def _model_provider(platform: Platform, _: Stack) -> _Variables:
+    source = platform.stage.home or platform.stage
+    return {
+        "RUNYARD_MODEL_BASE_URL": source.model_base_url,
+        "RUNYARD_MODEL": source.model,
+        "RUNYARD_EMBEDDING_MODEL": source.embedding_model,
+        "RUNYARD_MODEL_SECRET_ARN": platform.secrets.model_provider_arn,
+    }
+
+
+def _public_url(platform: Platform, _: Stack) -> _Variables:
+    stage = platform.stage
+    return {"RUNYARD_PUBLIC_URL": stage.home.public_url if stage.home else stage.public_url or _api_url(platform)}
+
+
+def _runs(platform: Platform, stack: Stack) -> _Variables:
+    return {"RUNYARD_RUN_MACHINE_ARN": platform.names.run_machine_arn(stack)}
+
+
+def _sandboxes(platform: Platform, _: Stack) -> _Variables:
+    return {
+        "RUNYARD_SANDBOX_CLUSTER": platform.names.sandbox_cluster,
+        "RUNYARD_SANDBOX_TASK_DEFINITION": platform.names.sandbox_task_family,
+        "RUNYARD_SANDBOX_SUBNETS": ",".join(platform.sandboxes.subnet_ids),
+        "RUNYARD_SANDBOX_SECURITY_GROUP": platform.sandboxes.security_group_id,
+        "RUNYARD_PLATFORM_URL_FOR_SANDBOXES": (
+            platform.stage.home.public_url if platform.stage.home else _api_url(platform)
+        ),
+    }
+
+
+def _api_url(platform: Platform) -> str:
+    if not platform.api_url:
+        raise ValueError("the API's address is needed here, but this stack is made before the API's")
+    return platform.api_url
+
+
+def _nothing(_: Platform, __: Stack) -> _Variables:
+    return {}
+
+
+_VARIABLES: Mapping[Need, Callable[[Platform, Stack], _Variables]] = {
+    Need.DATABASE: _database,
+    Need.CACHE: lambda platform, _: {"RUNYARD_REDIS_URL": platform.data.redis_url},
+    Need.PUBLIC_URL: _public_url,
+    Need.MODEL_PROVIDER: _model_provider,
+    Need.PUBLISH_EVENTS: lambda platform, _: {"RUNYARD_EVENT_BUS": platform.names.event_bus},
+    Need.START_RUNS: _runs,
+    Need.OBSERVE_RUNS: _runs,
+    Need.STOP_RUNS: _runs,
+    Need.ANSWER_TASK_TOKENS: _nothing,
+    Need.START_SANDBOXES: _sandboxes,
+    Need.STOP_SANDBOXES: _sandboxes,
+    Need.MIGRATE: _migration,
+}

@@ -1,0 +1,156 @@
+"""The catalogue of Lambda functions: one row each, saying which code it runs and what it needs.
+
+From `needs` follow both the function's permissions (constructs/permissions.py) and its environment
+(constructs/environment.py): it can reach what its row says, and nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class Need(Enum):
+    """Something outside a function that it uses. A test compares the rows below with the calls in the code."""
+
+    DATABASE = auto()
+    CACHE = auto()
+    PUBLIC_URL = auto()
+    MODEL_PROVIDER = auto()
+    PUBLISH_EVENTS = auto()
+    START_RUNS = auto()
+    OBSERVE_RUNS = auto()
+    STOP_RUNS = auto()
+    ANSWER_TASK_TOKENS = auto()
+    START_SANDBOXES = auto()
+    STOP_SANDBOXES = auto()
+    MIGRATE = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """One Lambda function. API Gateway waits 30 s for an answer, hence the API functions' time-out."""
+
+    handler: str
+    needs: frozenset[Need]
+    layers: tuple[str, ...] = ("core",)
+    timeout_s: int
+    memory_mb: int = 512
+    at_most_one: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return `api-agents` for `functions.api.agents.handler`; a second handler of a file adds its own name."""
+        *path, attribute = self.handler.split(".")[1:]
+        second = [] if attribute == "handler" else [attribute.removesuffix("_handler")]
+        return "-".join([*path, *second]).replace("_", "-")
+
+    @property
+    def file(self) -> str:
+        return "/".join(self.handler.split(".")[:-1]) + ".py"
+
+
+def _api(area: str, *needs: Need, layers: tuple[str, ...] = ()) -> Function:
+    return Function(
+        handler=f"functions.api.{area}.handler",
+        needs=frozenset({Need.DATABASE, Need.PUBLIC_URL, *needs}),
+        layers=("core", "web", *layers),
+        timeout_s=29,
+        memory_mb=1024,
+    )
+
+
+def _step(state: str, *needs: Need, layers: tuple[str, ...] = (), timeout_s: int = 30) -> Function:
+    return Function(
+        handler=f"functions.steps.{state}.handler",
+        needs=frozenset({Need.DATABASE, *needs}),
+        layers=("core", *layers),
+        timeout_s=timeout_s,
+    )
+
+
+# Ending a sandbox stops its task and tells the run that may be waiting for it.
+_END_SANDBOXES = (Need.STOP_SANDBOXES, Need.ANSWER_TASK_TOKENS)
+
+API = {
+    "identity": _api("identity", Need.CACHE),
+    "agents": _api("agents"),
+    "runs": _api("runs", Need.START_RUNS, Need.STOP_RUNS, *_END_SANDBOXES),
+    "sandboxes": _api("sandboxes", Need.START_SANDBOXES, *_END_SANDBOXES),
+    "commands": _api("commands"),
+    "memory": _api("memory", Need.MODEL_PROVIDER, layers=("inference",)),
+    "inference": _api("inference", Need.MODEL_PROVIDER, layers=("inference",)),
+    "billing": _api("billing"),
+    "usage": _api("usage"),
+    "audit": _api("audit"),
+}
+
+AUTHORIZER = Function(
+    handler="functions.authorizer.handler", needs=frozenset({Need.DATABASE}), timeout_s=10, memory_mb=1024
+)
+WEBSOCKET_AUTHORIZER = Function(
+    handler="functions.authorizer.websocket_handler", needs=frozenset({Need.DATABASE}), timeout_s=10
+)
+
+SOCKETS = {
+    route: Function(handler=f"functions.sockets.{route}.handler", needs=frozenset(), timeout_s=10)
+    for route in ("connect", "disconnect", "default")
+}
+
+STEPS = {
+    "Prepare": _step("prepare"),
+    "LaunchSandbox": _step("launch_sandbox", Need.START_SANDBOXES, *_END_SANDBOXES),
+    "Think": _step("think", Need.MODEL_PROVIDER, layers=("inference",), timeout_s=300),
+    "Act": _step("act", Need.MODEL_PROVIDER, layers=("inference",), timeout_s=300),
+    "Finish": _step("finish", Need.PUBLISH_EVENTS, *_END_SANDBOXES),
+    "Recover": _step("recover"),
+    "Fail": _step("fail", Need.PUBLISH_EVENTS, *_END_SANDBOXES),
+}
+
+# The relay and the reaper look for work themselves: a second one at the same time would only look in vain.
+SCHEDULES = {
+    "relay_outbox": Function(
+        handler="functions.schedules.relay_outbox.handler",
+        needs=frozenset({Need.DATABASE, Need.PUBLISH_EVENTS}),
+        timeout_s=50,
+        at_most_one=True,
+    ),
+    "reap": Function(
+        handler="functions.schedules.reap.handler",
+        needs=frozenset({Need.DATABASE, Need.START_RUNS, Need.OBSERVE_RUNS, *_END_SANDBOXES}),
+        timeout_s=50,
+        at_most_one=True,
+    ),
+}
+
+QUEUES = {
+    "start_runs": Function(
+        handler="functions.queues.start_runs.handler", needs=frozenset({Need.START_RUNS}), timeout_s=30
+    ),
+    "sandbox_stopped": Function(
+        handler="functions.queues.sandbox_stopped.handler",
+        needs=frozenset({Need.DATABASE, *_END_SANDBOXES}),
+        timeout_s=30,
+    ),
+}
+
+MIGRATE = Function(
+    handler="functions.deploy.migrate.handler",
+    needs=frozenset({Need.MIGRATE, Need.DATABASE}),
+    layers=("core", "migrations"),
+    timeout_s=600,
+    at_most_one=True,
+)
+
+ALL: Mapping[str, Function] = {
+    function.name: function
+    for function in (
+        *API.values(),
+        AUTHORIZER,
+        WEBSOCKET_AUTHORIZER,
+        *SOCKETS.values(),
+        *STEPS.values(),
+        *SCHEDULES.values(),
+        *QUEUES.values(),
+        MIGRATE,
+    )
+}

@@ -1,0 +1,85 @@
+"""Which function answers which path of the HTTP API."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# Methods are named one by one: a catch-all method would send browsers' preflight requests to the authorizer,
+# while API Gateway answers them by itself wherever no route claims OPTIONS.
+_MEMBER_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method and path of API Gateway; `{name}` stands for one segment, `{name+}` for all that follow."""
+
+    method: str
+    path: str
+    function: str
+    public: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def matches(self, method: str, path: str) -> bool:
+        """Tell whether a request (or an OpenAPI path with its own placeholders) takes this route."""
+        if method.upper() != self.method:
+            return False
+        wanted, given = self.path.strip("/").split("/"), path.strip("/").split("/")
+        if wanted[-1].endswith("+}"):
+            wanted, given = wanted[:-1], given[: len(wanted) - 1] if len(given) >= len(wanted) else []
+        return len(wanted) == len(given) and all(
+            part.startswith("{") or part == segment for part, segment in zip(wanted, given, strict=True)
+        )
+
+    @property
+    def specificity(self) -> tuple[bool, int, int]:
+        """Order routes as API Gateway does: a full match before a greedy one, literal segments before variables."""
+        parts = self.path.split("/")
+        return (not parts[-1].endswith("+}"), sum(not part.startswith("{") for part in parts), len(parts))
+
+
+def _exact(path: str, function: str, *methods: str, public: bool = False) -> tuple[Route, ...]:
+    return tuple(Route(method, path, function, public) for method in methods)
+
+
+def _resource(path: str, function: str) -> tuple[Route, ...]:
+    """A plural resource: list and create on the path itself, everything else below it."""
+    return _exact(path, function, "GET", "POST") + _exact(path + "/{proxy+}", function, *_MEMBER_METHODS)
+
+
+ROUTES: tuple[Route, ...] = (
+    *_exact("/v1/health", "identity", "GET", public=True),
+    *_exact("/v1/me", "identity", "GET"),
+    *_resource("/v1/orgs", "identity"),
+    *_resource("/v1/api-keys", "identity"),
+    *_resource("/v1/agents", "agents"),
+    *_exact("/v1/agents/{agent_id}/runs", "runs", "GET", "POST"),
+    *_resource("/v1/runs", "runs"),
+    *_resource("/v1/sandboxes", "sandboxes"),
+    # A sandbox has no API key: it proves itself with its one-time registration token.
+    *_exact("/v1/sandboxes/register", "sandboxes", "POST", public=True),
+    *_exact("/v1/sandboxes/{sandbox_id}/commands", "commands", "GET", "POST"),
+    *_exact("/v1/sandboxes/{sandbox_id}/commands/{proxy+}", "commands", "GET"),
+    *_exact("/v1/sandboxes/{sandbox_id}/files", "commands", "GET"),
+    *_exact("/v1/sandboxes/{sandbox_id}/files/{proxy+}", "commands", *_MEMBER_METHODS),
+    *_resource("/v1/memories", "memory"),
+    *_exact("/v1/chat/completions", "inference", "POST"),
+    *_exact("/v1/embeddings", "inference", "POST"),
+    *_exact("/v1/models", "inference", "GET"),
+    *_exact("/v1/models/{model_id}", "inference", "GET"),
+    *_resource("/v1/credits", "billing"),
+    *_exact("/v1/usage", "usage", "GET"),
+    *_exact("/v1/usage/{proxy+}", "usage", "GET"),
+    *_exact("/v1/audit-events", "audit", "GET"),
+    *_exact("/v1/audit-events/{proxy+}", "audit", "GET"),
+)
+
+
+def route_of(method: str, path: str) -> Route | None:
+    """Return the route a request takes, or None where API Gateway answers 404."""
+    return max(_matching(method, path), key=lambda route: route.specificity, default=None)
+
+
+def _matching(method: str, path: str) -> Iterator[Route]:
+    return (route for route in ROUTES if route.matches(method, path))

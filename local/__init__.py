@@ -1,0 +1,1 @@
+"""The home on one machine: everything that AWS would run, as ordinary processes on loopback."""

