@@ -16,7 +16,7 @@ endif
 export UV
 export TASK
 
-.PHONY: help install up down status logs reset deploy demo doctor check test synth bench lint fmt openapi layers
+.PHONY: help install up down status logs reset deploy demo doctor check test synth bench fmt openapi layers
 
 help: ## List the commands.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -90,25 +90,26 @@ endif
 
 # --- development -----------------------------------------------------------------------------------------------------
 
-check: lint ## Format, lint, types, architecture, OpenAPI.
-
-lint: install ## Ruff and mypy.
+check: install ## Format, lint, types, architecture, generated documents.
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy .
+	.venv/bin/lint-imports
+	$(PYTHON) -m docs.generate --check
 
-fmt: install ## Format and fix what can be fixed.
+fmt: install ## Format, and fix what can be fixed.
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
 
-test: check ## check, then every test.
-	$(PYTHON) -m pytest
+# Two workers: what shares a home or a synthesised app stays together (xdist groups).
+test: check layers ## check, then every test: make test only="-k words" runs some of them.
+	$(PYTHON) -m pytest -n 2 --dist loadgroup $(if $(only),$(only),--cov --cov-report=term:skip-covered)
 
 synth: install ## Synthesise the stacks of a stage (stage=prod); needs no credentials.
 	@$(PYTHON) -m infra_cdk.synth --stage $(stage)
 
-openapi: install ## Write docs/openapi.json from the API's code.
-	@$(PYTHON) -m functions.api.openapi
+openapi: install ## Write docs/openapi.json and the list of errors from the code.
+	@$(PYTHON) -m docs.generate
 
 layers: install ## Build the Lambda layers for this machine.
 	@$(PYTHON) -m layers.build --platform local

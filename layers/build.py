@@ -57,8 +57,8 @@ def build_all(platform: Platform, *, cache: Path = DEFAULT_CACHE) -> None:
 
 
 def uv_command() -> list[str]:
-    """Return how `uv` is called here; raise `LayerBuildError` when it is nowhere."""
-    if uv := shutil.which("uv"):
+    """Return how `uv` is called here (`make` says where its own one is); raise `LayerBuildError` when it is nowhere."""
+    if uv := os.environ.get("UV") or shutil.which("uv"):
         return [uv]
     if importlib.util.find_spec("uv"):
         return [sys.executable, "-m", "uv"]

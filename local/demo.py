@@ -186,7 +186,7 @@ def _show_memory(api: Api, task: str, terminal: Terminal) -> None:
 
 def _show_next(home: Home, api: Api, agent_id: str, run_id: str, terminal: Terminal) -> None:
     url = home.public_url
-    get = 'curl -s -H "Authorization: Bearer $RUNYARD_API_KEY"'
+    get = 'curl -sw "\\n" -H "Authorization: Bearer $RUNYARD_API_KEY"'
     post = f"{get} -H 'Content-Type: application/json'"
     terminal.heading("what to try next")
     terminal.say(

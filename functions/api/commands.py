@@ -26,12 +26,11 @@ def execute_command(
     once: Annotated[Once, Depends(once)],
     wait: Wait = MAX_WAIT_S,
 ) -> CommandOut:
-    # The Idempotency-Key is the command's own id towards the program inside, which runs each id once.
-    source_id = f"key:{once.key}" if once.key else f"request:{caller.request_id}"
-    command = service.execute(
-        caller, sandbox_id, request=body.to_request(), source_id=source_id, wait_s=min(wait, MAX_WAIT_S)
-    )
-    return CommandOut.of(command)
+    def execute(source_id: str) -> CommandOut:
+        request, wait_s = body.to_request(), min(wait, MAX_WAIT_S)
+        return CommandOut.of(service.execute(caller, sandbox_id, request=request, source_id=source_id, wait_s=wait_s))
+
+    return once.around(caller, execute, final=lambda command: command.ended_at is not None)
 
 
 @router.get("/{sandbox_id}/commands/{command_id}")

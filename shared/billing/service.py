@@ -20,6 +20,7 @@ from shared.billing.model import (
     SourceReused,
     Violation,
 )
+from shared.billing.prices import ModelNotPriced as ModelNotPriced
 from shared.billing.prices import TokenPrice as TokenPrice  # other areas name it in their signatures
 from shared.kernel import clock, ids
 from shared.kernel.caller import Caller

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from shared.identity.model import ApiKey, KeySecret, Org
 from shared.kernel.caller import Caller
@@ -25,7 +25,7 @@ class CreateApiKey(Input):
         frozenset[str] | None,
         Field(description="By default all that the calling key has.", examples=[["agents:read", "runs:write"]]),
     ] = None
-    expires_at: Annotated[datetime | None, Field(description="Never, by default.", examples=[None])] = None
+    expires_at: Annotated[AwareDatetime | None, Field(description="Never, by default.", examples=[None])] = None
     metadata: Metadata = {}
 
 

@@ -13,7 +13,7 @@ from shared.billing import service as billing
 from shared.billing.service import TokenPrice
 from shared.inference import store
 from shared.inference.model import Call, ModelNotFound, Operation, Tokens, shares
-from shared.kernel import clock, db, ids
+from shared.kernel import clock, db, ids, settings
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 from shared.kernel.errors import RunyardError
@@ -78,13 +78,18 @@ def make_once(
         return _record(tx, caller, call, costs, hold=hold)
 
 
+# The entry of the price book for the platform's own default models that have none.
+UNLISTED_MODEL = "unlisted"
+
+
 def price_of(model: str) -> TokenPrice:
     """Return what the model costs; raise `ModelNotFound`: what has no price isn't offered."""
     try:
         return billing.token_price(model, at=clock.now())
-    except RunyardError as error:
-        if error.code != "model_not_priced":
-            raise
+    except billing.ModelNotPriced as error:
+        if model in (settings.model().chat_model, settings.model().embedding_model):
+            # The operator set up a model that the book doesn't list, say a local one: it has the price for such.
+            return billing.token_price(UNLISTED_MODEL, at=clock.now())
         raise ModelNotFound(
             f"No model named {model[:100]!r} is offered; GET /v1/models tells which are.", param="model"
         ) from error

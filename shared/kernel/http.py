@@ -121,6 +121,8 @@ def create_app(*routers: APIRouter) -> FastAPI:
         PoolTimeout,
     ):
         app.add_exception_handler(kind, _answer_error)
+    # Starlette answers with this one and then raises all the same; the edge below has no more to do with it.
+    app.add_exception_handler(Exception, _answer_error)
     return app
 
 

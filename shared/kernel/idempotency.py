@@ -32,6 +32,7 @@ STORE: LiteralString = """
     VALUES (current_setting('app.current_org_id')::uuid, %(key)s, %(fingerprint)s, %(status)s, %(body)s)
 """
 TAKE_OVER: LiteralString = "UPDATE idempotency_keys SET reserved_at = now() WHERE key = %(key)s"
+REOPEN: LiteralString = "UPDATE idempotency_keys SET reserved_at = '-infinity' WHERE key = %(key)s"
 FINISH: LiteralString = "UPDATE idempotency_keys SET status = %(status)s, body = %(body)s WHERE key = %(key)s"
 RELEASE: LiteralString = "DELETE FROM idempotency_keys WHERE key = %(key)s AND status IS NULL"
 
@@ -69,11 +70,14 @@ class Once:
         self._store(tx, status=self.status, body=answer.model_dump(mode="json", exclude=secret))
         return answer
 
-    def around[T: BaseModel](self, caller: Caller, effect: Callable[[str], T]) -> T:
+    def around[T: BaseModel](
+        self, caller: Caller, effect: Callable[[str], T], *, final: Callable[[T], bool] = lambda _: True
+    ) -> T:
         """Run an `effect` that reaches outside the database and opens transactions of its own.
 
         `effect` is given a source id, the same for the same key and request: sent again after its function was
-        killed, the request finds what was done already. When the effect raises, the key is given back.
+        killed, the request finds what was done already. When the effect raises, the key is given back. An answer
+        that is not `final` is not stored: the same request goes on where it stands, another one is still refused.
         """
         if self.key is None:
             return effect(f"api:{ids.new()}")
@@ -86,7 +90,10 @@ class Once:
                 self.release(tx)
             raise
         with db.tenant(caller) as tx:
-            self.record(tx, answer)
+            if final(answer):
+                self.record(tx, answer)
+            else:
+                tx.execute(REOPEN, {"key": self.key})
         return answer
 
     def reserve(self, tx: Tx) -> None:
