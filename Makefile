@@ -15,6 +15,8 @@ export PATH := $(OWN_UV)/bin:$(PATH)
 endif
 export UV
 export TASK
+# The CDK libraries warn about these Node.js majors on every command; 20 is what this project is tested with.
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 18,20
 
 .PHONY: help install up down status logs reset deploy demo doctor check test synth bench fmt openapi layers
 

@@ -18,6 +18,7 @@ from fastapi.openapi.utils import get_openapi
 
 import functions.api
 import shared
+from local.front.errors import ERRORS
 from shared.kernel.errors import RunyardError
 from shared.kernel.http import STATUS_OF_KIND, create_app
 
@@ -66,11 +67,17 @@ def errors() -> list[type[RunyardError]]:
 
 def errors_page() -> str:
     """Return the page that `doc_url` in an error points to, with one anchor for each code."""
-    rows = "\n".join(
-        f'<tr id="{error.code}"><td><code>{error.code}</code></td><td>{STATUS_OF_KIND[error.kind]}</td>'
-        f"<td><code>{error.kind.value}</code></td><td>{'yes' if error.retryable else 'no'}</td>"
-        f"<td>{html.escape(inspect.cleandoc(error.__doc__ or '').split(chr(10) * 2)[0])}</td></tr>"
+    told = {
+        error.code: (STATUS_OF_KIND[error.kind], error.kind.value, error.retryable, _first_paragraph(error))
         for error in errors()
+    }
+    # The front door of a home has two of its own, for when nothing stands behind it.
+    for code, (status, kind, message, retryable) in ERRORS.items():
+        told.setdefault(code, (status, kind, retryable, message))
+    rows = "\n".join(
+        f'<tr id="{code}"><td><code>{code}</code></td><td>{status}</td><td><code>{kind}</code></td>'
+        f"<td>{'yes' if retryable else 'no'}</td><td>{html.escape(meaning)}</td></tr>"
+        for code, (status, kind, retryable, meaning) in sorted(told.items())
     )
     return f"""<!doctype html>
 <html lang="en">
@@ -96,6 +103,10 @@ Programs may rely on <code>code</code>; <code>message</code> is for people.</p>
 </body>
 </html>
 """
+
+
+def _first_paragraph(error: type[RunyardError]) -> str:
+    return inspect.cleandoc(error.__doc__ or "").split("\n\n")[0]
 
 
 def generated() -> dict[Path, str]:

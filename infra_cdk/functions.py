@@ -45,8 +45,12 @@ class Function:
         return "-".join([*path, *second]).replace("_", "-")
 
     @property
+    def module(self) -> str:
+        return self.handler.rpartition(".")[0]
+
+    @property
     def file(self) -> str:
-        return "/".join(self.handler.split(".")[:-1]) + ".py"
+        return self.module.replace(".", "/") + ".py"
 
 
 def _api(area: str, *needs: Need, layers: tuple[str, ...] = ()) -> Function:

@@ -28,6 +28,10 @@ def main() -> None:
         app = synthesize(arguments.stage, output=arguments.output)
     except (StageError, LayerBuildError) as error:
         sys.exit(f"synth: {error}")
+    except RuntimeError as error:
+        if "ValidationFailed" not in str(error):
+            raise
+        sys.exit("synth: CloudFormation would refuse these templates; CDK's findings stand above")
     stacks = app.synth().stacks
     errors = list(nag_errors(app))
     for finding in errors:

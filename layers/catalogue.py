@@ -47,7 +47,7 @@ class Layer:
     def content_hash(self, platform: Platform) -> str:
         """Return a hash of all that decides what is built: the pins, the machine and the recipe."""
         digest = hashlib.sha256(platform.tag.encode())
-        for source in (self.pinned, FOLDER / "build.py", FOLDER / "core" / "aws_services.txt"):
+        for source in (FOLDER / "build.py", *sorted((FOLDER / self.name).glob("*.txt"))):
             digest.update(source.read_bytes())
         return digest.hexdigest()
 

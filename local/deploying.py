@@ -30,10 +30,10 @@ _CLI_SETTINGS: Final = {
     "NO_COLOR": "1",
     "NODE_OPTIONS": f'--require "{REPOSITORY / "local" / "cdk_polling.cjs"}"',
     "CDK_DISABLE_CLI_TELEMETRY": "true",
-    "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
-    "JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION": "1",
-    "JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION": "1",
     "AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED": "true",
+    "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "18,20",
+    # `make synth` validates the templates; at home that would only cost time.
+    "CDK_VALIDATION": "false",
 }
 
 
@@ -132,7 +132,9 @@ def _run(home: Home, terminal: Terminal, command: list[str], doing: str, *, fold
             command, cwd=folder, env=_environment(home), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
         )
     if done.returncode != 0:
-        shown = "\n".join(f"    {line}" for line in last_lines(log_file, 15, after_byte=began_at))
+        # jsii may print a banner about the Node version, which would stand between the reader and the error.
+        lines = [line for line in last_lines(log_file, 40, after_byte=began_at) if not line.startswith("b'!!")]
+        shown = "\n".join(f"    {line}" for line in lines[-15:])
         raise HomeError(
             f"{doing[0].upper()}{doing[1:]} failed. The last lines of {log_file}:\n{shown}",
             hint="The parts go on running, and `make deploy` tries again. `make logs part=emulator` may tell more.",
@@ -142,5 +144,7 @@ def _run(home: Home, terminal: Terminal, command: list[str], doing: str, *, fold
 def _environment(home: Home) -> dict[str, str]:
     """Return an environment in which the CLI reaches the emulator only, whatever AWS accounts the user works with."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_", "OPENAI_"))}
+    # With it the CDK libraries would be compiled anew each time.
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
     return kept | home.aws_environment() | _CLI_SETTINGS | {"PATH": path}

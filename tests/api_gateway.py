@@ -4,7 +4,6 @@ import asyncio
 import base64
 import copy
 import json as jsons
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,10 +74,7 @@ def call(
 
 @contextmanager
 def _event_loop() -> Iterator[None]:
-    # A Lambda function has one thread and its loop; a test that calls from several gives each its own meanwhile.
-    if threading.current_thread() is threading.main_thread():
-        yield
-        return
+    # In Lambda a function finds its thread's loop; here other tests may have taken it away, and threads have none.
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:

@@ -92,16 +92,16 @@ def provider(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provide
     """A healthy provider, whose key is a canary: it must never be seen in a log, an error or an answer."""
     told = Provider(key=f"sk-canary-{ids.new().hex}")
     arn = f"arn:aws:secretsmanager:us-east-1:000000000000:secret:model-{ids.new().hex}"
-    with listening(_Servers(told, _secrets_manager({arn: told.key}))) as url:
+    with listening(_Servers(told, secrets_manager({arn: told.key}))) as url:
         monkeypatch.setenv("RUNYARD_MODEL_BASE_URL", f"{url}/v1")
         monkeypatch.setenv("RUNYARD_MODEL_SECRET_ARN", arn)
         monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", url)
-        with _forgotten():
+        with forgotten():
             yield told
 
 
 @contextmanager
-def _forgotten() -> Iterator[None]:
+def forgotten() -> Iterator[None]:
     """What a worker keeps between invocations must not pass from one test to the next."""
 
     def forget() -> None:
@@ -139,7 +139,7 @@ class _Servers:
         await (self.secrets_manager if of_aws else self.provider)(scope, receive, send)
 
 
-def _secrets_manager(values: dict[str, str]) -> Starlette:
+def secrets_manager(values: dict[str, str]) -> Starlette:
     """Answer GetSecretValue as AWS does."""
 
     async def answer(request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 
 from shared.agents import service
 from shared.agents.schemas import AgentOut, AgentVersionOut, CreateAgent, UpdateAgent
@@ -12,8 +12,9 @@ from shared.kernel.fields import AgentId, Page
 from shared.kernel.http import lambda_handler, require
 from shared.kernel.idempotency import Once, once
 from shared.kernel.pagination import DEFAULT_LIMIT, MAX_LIMIT, Slice, cut, slice_of
+from shared.kernel.routing import Router
 
-router = APIRouter(prefix="/v1/agents", tags=["agents"])
+router = Router(prefix="/v1/agents", tags=["agents"])
 Reader = Annotated[Caller, Depends(require("agents:read"))]
 Writer = Annotated[Caller, Depends(require("agents:write"))]
 

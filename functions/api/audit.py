@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 
 from shared.audit import service
 from shared.audit.schemas import AuditEventOut
@@ -11,8 +11,9 @@ from shared.kernel.caller import Caller
 from shared.kernel.fields import Page
 from shared.kernel.http import lambda_handler, require
 from shared.kernel.pagination import Slice, cut, slice_of
+from shared.kernel.routing import Router
 
-router = APIRouter(prefix="/v1/audit-events", tags=["audit"])
+router = Router(prefix="/v1/audit-events", tags=["audit"])
 
 
 @router.get("")

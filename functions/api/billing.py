@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from shared.billing import service
 from shared.billing.schemas import BalanceOut, EntryOut, GrantCredits
@@ -13,8 +13,9 @@ from shared.kernel.fields import Page
 from shared.kernel.http import lambda_handler, require
 from shared.kernel.idempotency import Once, once
 from shared.kernel.pagination import Slice, cut, slice_of
+from shared.kernel.routing import Router
 
-router = APIRouter(prefix="/v1/credits", tags=["credits"])
+router = Router(prefix="/v1/credits", tags=["credits"])
 
 
 @router.get("")

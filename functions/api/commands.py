@@ -2,18 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Depends, Query, Response
 
 from shared.kernel.caller import Caller
 from shared.kernel.fields import CommandId, SandboxId
 from shared.kernel.http import lambda_handler, raw_body, require
 from shared.kernel.idempotency import Once, once
+from shared.kernel.routing import Router
 from shared.kernel.waiting import MAX_WAIT_S, Wait
 from shared.sandboxes import service
 from shared.sandboxes.model import MAX_FILE_BYTES, FileTooLarge
 from shared.sandboxes.schemas import CommandOut, ExecuteCommand, FileList, FileOut
 
-router = APIRouter(prefix="/v1/sandboxes", tags=["sandboxes"])
+router = Router(prefix="/v1/sandboxes", tags=["sandboxes"])
 Reader = Annotated[Caller, Depends(require("sandboxes:read"))]
 Writer = Annotated[Caller, Depends(require("sandboxes:write"))]
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from shared.billing import service as billing
 from shared.identity import service
@@ -14,8 +14,9 @@ from shared.kernel.fields import KeyId, OrgId, Page
 from shared.kernel.http import lambda_handler, require
 from shared.kernel.idempotency import Once, once
 from shared.kernel.pagination import Slice, cut, slice_of
+from shared.kernel.routing import Router
 
-router = APIRouter(prefix="/v1", tags=["identity"])
+router = Router(prefix="/v1", tags=["identity"])
 
 
 @router.get("/health")

@@ -2,15 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Response
 
 from shared.inference import service
 from shared.inference.schemas import ChatCompletionOut, CreateChatCompletion, CreateEmbeddings, EmbeddingsOut, ModelsOut
 from shared.kernel.caller import Caller
 from shared.kernel.http import lambda_handler, require
 from shared.kernel.idempotency import Once, once
+from shared.kernel.routing import Router
 
-router = APIRouter(prefix="/v1", tags=["inference"])
+router = Router(prefix="/v1", tags=["inference"])
 type Reader = Annotated[Caller, Depends(require("inference:read"))]
 type Writer = Annotated[Caller, Depends(require("inference:write"))]
 type OnceOnly = Annotated[Once, Depends(once)]

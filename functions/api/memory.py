@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
@@ -10,10 +10,11 @@ from shared.kernel.fields import MemoryId, Page
 from shared.kernel.http import lambda_handler, require
 from shared.kernel.idempotency import Once, once
 from shared.kernel.pagination import Slice, cut, slice_of
+from shared.kernel.routing import Router
 from shared.memory import service
 from shared.memory.schemas import CreateMemory, Hits, MemoryOut, SearchMemories
 
-router = APIRouter(prefix="/v1/memories", tags=["memory"])
+router = Router(prefix="/v1/memories", tags=["memory"])
 type Reader = Annotated[Caller, Depends(require("memories:read"))]
 type Writer = Annotated[Caller, Depends(require("memories:write"))]
 type OnceOnly = Annotated[Once, Depends(once)]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import Depends, Header, Query, Response
 
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
@@ -10,12 +10,13 @@ from shared.kernel.fields import AgentId, Page, RunId
 from shared.kernel.http import lambda_handler, require
 from shared.kernel.idempotency import Once, once
 from shared.kernel.pagination import Slice, cut, slice_of
+from shared.kernel.routing import Router
 from shared.kernel.waiting import Wait, wait_for
 from shared.runs import service
 from shared.runs.model import RunStatus
 from shared.runs.schemas import CreateRun, RunOut, StepList, StepOut, server_sent
 
-router = APIRouter(prefix="/v1", tags=["runs"])
+router = Router(prefix="/v1", tags=["runs"])
 Reader = Annotated[Caller, Depends(require("runs:read"))]
 Writer = Annotated[Caller, Depends(require("runs:write"))]
 # An answer of API Gateway is bounded and buffered: it carries the events there are, or a heartbeat after this long.

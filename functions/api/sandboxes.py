@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
@@ -10,11 +10,12 @@ from shared.kernel.fields import Page, SandboxId
 from shared.kernel.http import lambda_handler, require
 from shared.kernel.idempotency import Once, once
 from shared.kernel.pagination import Slice, cut, slice_of
+from shared.kernel.routing import Router
 from shared.sandboxes import service
 from shared.sandboxes.model import StopReason
 from shared.sandboxes.schemas import CreateSandbox, RegisterSandbox, RegistrationOut, SandboxOut
 
-router = APIRouter(prefix="/v1/sandboxes", tags=["sandboxes"])
+router = Router(prefix="/v1/sandboxes", tags=["sandboxes"])
 Reader = Annotated[Caller, Depends(require("sandboxes:read"))]
 Writer = Annotated[Caller, Depends(require("sandboxes:write"))]
 

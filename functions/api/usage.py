@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from pydantic import AwareDatetime, Field
 
 from shared.kernel import clock, db, ids
@@ -11,6 +11,7 @@ from shared.kernel.caller import Caller
 from shared.kernel.fields import Page
 from shared.kernel.http import lambda_handler, require
 from shared.kernel.pagination import Slice, cut, slice_of
+from shared.kernel.routing import Router
 from shared.usage import service
 from shared.usage.model import UsageKind
 from shared.usage.schemas import UsageEventOut, UsageSummaryOut
@@ -19,7 +20,7 @@ DEFAULT_RANGE = timedelta(days=30)
 # Far enough from the ends of the calendar for any arithmetic.
 Moment = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]
 
-router = APIRouter(prefix="/v1/usage", tags=["usage"])
+router = Router(prefix="/v1/usage", tags=["usage"])
 
 
 @router.get("")

@@ -27,6 +27,16 @@ _UPLOAD_ACTIONS = ("GetBucket", "GetObject", "List", "Abort", "DeleteObject")
 _REQUESTS_PER_ADDRESS_IN_5_MINUTES = 10_000
 
 
+# What the API answers; the same paths that the front door at home forwards.
+_API_PATHS = ("/v1/*", "/mcp", "/mcp/*", "/.well-known/*")
+# Pages have addresses without a suffix.
+_PAGES = """function handler(event) {
+  var request = event.request;
+  if (request.uri === '/docs' || request.uri === '/errors') request.uri += '.html';
+  return request;
+}"""
+
+
 class DeliveryStack(PlatformStack):
     """`/` console, `/v1` HTTP API, `/ws` WebSocket API."""
 
@@ -45,9 +55,20 @@ class DeliveryStack(PlatformStack):
                 origin=origins.S3BucketOrigin.with_origin_access_control(console),
                 viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
                 response_headers_policy=cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
+                function_associations=[
+                    cloudfront.FunctionAssociation(
+                        event_type=cloudfront.FunctionEventType.VIEWER_REQUEST,
+                        function=cloudfront.Function(
+                            self,
+                            "Pages",
+                            code=cloudfront.FunctionCode.from_inline(_PAGES),
+                            runtime=cloudfront.FunctionRuntime.JS_2_0,
+                        ),
+                    )
+                ],
             ),
             additional_behaviors={
-                "/v1/*": _forward(Fn.select(2, Fn.split("/", api_url))),
+                **{path: _forward(Fn.select(2, Fn.split("/", api_url))) for path in _API_PATHS},
                 f"/{STAGE_NAME}": _forward(websocket_domain),
             },
             web_acl_id=self._web_acl(stage).attr_arn,
@@ -95,10 +116,29 @@ class DeliveryStack(PlatformStack):
         upload = deployment.BucketDeployment(
             self,
             "ConsoleFiles",
-            sources=[deployment.Source.asset(str(REPOSITORY / "console"), exclude=["node_modules", "src", "*.md"])],
+            sources=[
+                deployment.Source.asset(str(REPOSITORY / "console"), exclude=["node_modules", "src", "*.md"]),
+                deployment.Source.asset(str(REPOSITORY / "docs"), exclude=["**", "!openapi.json"]),
+            ],
             destination_bucket=console,
             distribution=distribution,
             distribution_paths=["/*"],
+            # What draws the API's docs is kept beside, under a prefix of its own.
+            prune=False,
+        )
+        deployment.BucketDeployment(
+            self,
+            "DocsViewer",
+            sources=[
+                deployment.Source.asset(
+                    str(REPOSITORY / "node_modules" / "swagger-ui-dist"),
+                    exclude=["**", "!swagger-ui.css", "!swagger-ui-bundle.js"],
+                )
+            ],
+            destination_bucket=console,
+            destination_key_prefix="docs/viewer",
+            distribution=distribution,
+            distribution_paths=["/docs/viewer/*"],
         )
         bucket = self.get_logical_id(cast("CfnElement", console.node.default_child))
         accept(

@@ -122,7 +122,7 @@ class OpsStack(PlatformStack):
 def _dead_letters(queue: str) -> _Watch:
     return _Watch(
         name=f"{queue.removeprefix('runyard-')}-not-empty",
-        why=f"Messages wait in {queue}: they failed for good. See docs/operations.md, dead letters.",
+        why=f"Messages wait in {queue}: they failed for good..",
         namespace="AWS/SQS",
         metric="ApproximateNumberOfMessagesVisible",
         dimensions={"QueueName": queue},

@@ -6,6 +6,7 @@ from aws_cdk import RemovalPolicy
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
+from aws_cdk.aws_ecr_assets import Platform
 from constructs import Construct
 
 from infra_cdk.constructs.code import REPOSITORY
@@ -92,11 +93,16 @@ class SandboxesStack(PlatformStack):
 def _image(stage: Stage) -> ecs.ContainerImage:
     """Return the image; at home nothing pulls it, the Fargate stand-in runs the same command from the working copy."""
     if stage.in_aws:
-        return ecs.ContainerImage.from_asset(str(REPOSITORY / "sandbox"))
+        return ecs.ContainerImage.from_asset(
+            str(REPOSITORY),
+            file="sandbox/Dockerfile",
+            exclude=["*", "!sandbox", "sandbox/__pycache__", "sandbox/*.md"],
+            platform=Platform.LINUX_ARM64,
+        )
     return ecs.ContainerImage.from_registry("runyard/sandbox")
 
 
 def _without_capabilities(scope: Construct) -> ecs.LinuxParameters:
-    parameters = ecs.LinuxParameters(scope, "Linux", init_process_enabled=True)
+    parameters = ecs.LinuxParameters(scope, "Linux")
     parameters.drop_capabilities(ecs.Capability.ALL)
     return parameters

@@ -31,7 +31,7 @@ class Task:
     command: tuple[str, ...]
     environment: dict[str, str] = field(repr=False)
     memory_bytes: int
-    started_by: str | None = None
+    started_by: str | None
 
     @property
     def id(self) -> str:

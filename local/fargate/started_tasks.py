@@ -18,10 +18,13 @@ class StartedTask:
     definition_arn: str
     container_name: str
     sandbox_id: str | None
+    started_by: str | None
 
     @classmethod
     def of(cls, task: Task) -> Self:
-        return cls(task.arn, task.cluster_arn, task.definition_arn, task.container_name, task.sandbox_id)
+        return cls(
+            task.arn, task.cluster_arn, task.definition_arn, task.container_name, task.sandbox_id, task.started_by
+        )
 
 
 class StartedTasks:

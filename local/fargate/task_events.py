@@ -38,7 +38,7 @@ class TaskStopped:
     stop_code: str
     reason: str
     exit_code: int | None
-    started_by: str | None = None
+    started_by: str | None
 
     def event(self, at: datetime) -> dict[str, Any]:
         """Return the event in EventBridge's envelope. Of the environment it carries the sandbox's id, no token."""

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from starlette.responses import JSONResponse
 
-_MESSAGES = {
+ERRORS = {
     "payload_too_large": (413, "payload_too_large_error", "The request's body is larger than 10 MB.", False),
     "not_deployed": (503, "unavailable_error", "The API isn't deployed yet. Run `make up` and try again.", True),
     "emulator_unreachable": (
@@ -13,12 +13,12 @@ _MESSAGES = {
     "route_not_found": (404, "not_found_error", "There is nothing at this address. The API is under /v1.", False),
 }  # fmt: skip
 
-CODES = frozenset(_MESSAGES)
+CODES = frozenset(ERRORS)
 
 
 def envelope(code: str, *, public_url: str, request_id: str | None) -> JSONResponse:
     """Return the answer for one of the door's error codes."""
-    status, kind, message, retryable = _MESSAGES[code]
+    status, kind, message, retryable = ERRORS[code]
     shown_id = request_id or f"front-{uuid4()}"
     body = {
         "type": kind,

@@ -69,9 +69,7 @@ async def create_chat_completion(request: Request) -> Response:
     if fault is Fault.BREAK_STREAM:
         return faults.cut_stream(events)
     # From an async iterator: a plain one would take a thread for every token.
-    return StreamingResponse(
-        _each(events), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
-    )
+    return StreamingResponse(_each(events), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
 async def create_embeddings(request: Request) -> Response:
@@ -82,9 +80,7 @@ async def create_embeddings(request: Request) -> Response:
     await _hold(request, fault, faults.delay_asked_by(request.headers))
 
     vectors = [embeddings.embed(text, dimensions=body.dimensions) for text in body.texts]
-    encoded = [
-        embeddings.to_base64(vector) if body.encoding_format == "base64" else vector for vector in vectors
-    ]
+    encoded = [embeddings.to_base64(vector) if body.encoding_format == "base64" else vector for vector in vectors]
     count = sum(tokens.count(text) for text in body.texts)
     answer = {
         "object": "list",

@@ -104,17 +104,13 @@ def complete(request: ChatRequest, conversation: Conversation) -> Completion:
         turn = _minimal_turn(request.tools[0])
     if not turn.calls:
         turn = replace(turn, text=_formatted(turn.text, request.response_format))
-    digest = hashlib.sha256(
-        request.model_dump_json(exclude={"stream", "stream_options"}).encode()
-    ).hexdigest()
+    digest = hashlib.sha256(request.model_dump_json(exclude={"stream", "stream_options"}).encode()).hexdigest()
     completion = Completion(
         id=f"chatcmpl-offline-{digest[:24]}",
         created=int(time.time()),
         pieces=tuple(tokens.split(turn.text)),
         calls=tuple(
-            WrittenCall(
-                f"call_{digest[:20]}_{index}", call.tool, tuple(tokens.split(json.dumps(call.arguments)))
-            )
+            WrittenCall(f"call_{digest[:20]}_{index}", call.tool, tuple(tokens.split(json.dumps(call.arguments))))
             for index, call in enumerate(turn.calls)
         ),
         finish_reason="tool_calls" if turn.calls else "stop",

@@ -53,7 +53,5 @@ async def answer_http_exception(request: Request, error: Exception) -> JSONRespo
     """Answer an unknown path or method in the same envelope as everything else."""
     if not isinstance(error, HTTPException):
         raise error
-    message = (
-        f"{request.method} {request.url.path}: {error.detail}. GET /v1/models tells what is served here."
-    )
+    message = f"{request.method} {request.url.path}: {error.detail}. GET /v1/models tells what is served here."
     return ApiError(error.status_code, message, headers=error.headers).response()

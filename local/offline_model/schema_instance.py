@@ -73,10 +73,7 @@ class _Maker:
         match kind:
             case "object":
                 properties = schema.get("properties", {})
-                return {
-                    name: self.instance(properties.get(name, {}), depth - 1)
-                    for name in schema.get("required", [])
-                }
+                return {name: self.instance(properties.get(name, {}), depth - 1) for name in schema.get("required", [])}
             case "array":
                 size = schema.get("minItems", 0)
                 items = [*schema.get("prefixItems", []), *[schema.get("items", {})] * size][:size]

@@ -97,9 +97,7 @@ class ChatRequest(BaseModel):
         for message in messages:
             if message.role == "tool":
                 if message.tool_call_id not in open_calls:
-                    raise ValueError(
-                        f"no open tool call has the id {message.tool_call_id!r} of a tool message"
-                    )
+                    raise ValueError(f"no open tool call has the id {message.tool_call_id!r} of a tool message")
                 open_calls.discard(message.tool_call_id)
             elif open_calls:
                 break

@@ -86,9 +86,7 @@ def next_turn(conversation: Conversation, *, parallel: bool = True) -> Turn:
 def _directed_rounds(conversation: Conversation) -> tuple[tuple[Call, ...], ...]:
     if EXEC not in conversation.offered:
         return ()
-    return tuple(
-        tuple(Call(EXEC, {"shell": shell}) for shell in shells) for shells in conversation.asked.rounds
-    )
+    return tuple(tuple(Call(EXEC, {"shell": shell}) for shell in shells) for shells in conversation.asked.rounds)
 
 
 def _directed_answer(conversation: Conversation) -> str:

@@ -19,7 +19,9 @@ from local.parts.part import Part
 from local.processes import Command
 from local.settings import ACCOUNT, LOOPBACK, REGION, Home
 
-_REQUIREMENTS: Final = Path(__file__).resolve().parent.parent / "emulator" / "requirements.txt"
+_EMULATOR: Final = Path(__file__).resolve().parent.parent / "emulator"
+_REQUIREMENTS: Final = _EMULATOR / "requirements.txt"
+_LAUNCH: Final = _EMULATOR / "launch.py"
 
 
 def _prepare(home: Home) -> None:
@@ -69,7 +71,7 @@ def _command(home: Home) -> Command:
         # No Docker, even where there is one: the home must be the same on every machine.
         "DOCKER_HOST": f"unix://{home.temporary / 'no-docker.sock'}",
     }
-    return Command((str(home.emulator_venv / "bin" / "python"), "-m", "ministack"), environment, home.folder)
+    return Command((str(home.emulator_venv / "bin" / "python"), str(_LAUNCH)), environment, home.folder)
 
 
 def _is_ready(home: Home) -> bool:
@@ -85,7 +87,7 @@ EMULATOR = Part(
     prepare=_prepare,
     command=_command,
     is_ready=_is_ready,
-    sources=(_REQUIREMENTS,),
+    sources=(_REQUIREMENTS, _LAUNCH),
     grace_s=30,  # it writes its state down when it is asked to end
     ready_within_s=60,
 )

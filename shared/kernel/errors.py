@@ -75,6 +75,18 @@ class NotFound(RunyardError):
         return cls(f"No {noun} has the id {shown_id}.", param="id")
 
 
+class RouteNotFound(NotFound):
+    """There is nothing at this address; the API is under /v1."""
+
+    code = "route_not_found"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """The address is right and the method is not."""
+
+    code = "method_not_allowed"
+
+
 class Conflict(RunyardError):
     kind = Kind.CONFLICT
     code = "conflict"

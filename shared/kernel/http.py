@@ -1,6 +1,6 @@
 """The HTTP edge: app factory, error envelope, request id, authentication dependency, Lambda handler."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, cast
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.kernel import clock, settings
 from shared.kernel.caller import Caller
-from shared.kernel.errors import Kind, RunyardError, Unavailable
+from shared.kernel.errors import InvalidRequest, Kind, MethodNotAllowed, RouteNotFound, RunyardError, Unavailable
 from shared.kernel.idempotency import Replay
 from shared.kernel.telemetry import Handler, logger, traced
 
@@ -34,7 +34,7 @@ STATUS_OF_KIND = {
     Kind.PROVIDER: 502,
     Kind.UNAVAILABLE: 503,
 }
-_CODE_OF_STATUS = {404: "route_not_found", 405: "method_not_allowed"}
+_ERROR_OF_STATUS = {404: RouteNotFound, 405: MethodNotAllowed}
 _bearer = HTTPBearer(
     scheme_name="apiKey", auto_error=False, description="An API key: `Authorization: Bearer ry_live_…`"
 )
@@ -69,10 +69,10 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def require(scope: str) -> Callable[..., Caller]:
+def require(scope: str) -> Callable[..., Awaitable[Caller]]:
     """Return a dependency that yields the `Caller`, and raises unless it holds `scope`, e.g. `agents:read`."""
 
-    def caller(request: Request, _: Annotated[object, Security(_bearer, scopes=[scope])]) -> Caller:
+    async def caller(request: Request, _: Annotated[object, Security(_bearer, scopes=[scope])]) -> Caller:
         context = _request_context(request).get("authorizer", {}).get("lambda") or {}
         found = Caller.from_context(context, request_id=request_id(request))
         found.require(scope)
@@ -186,9 +186,7 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
         case RequestValidationError():
             return _envelope(request, _first_fault(error))
         case HTTPException():
-            fault = RunyardError(str(error.detail))
-            fault.kind = Kind.NOT_FOUND if error.status_code == 404 else Kind.INVALID
-            fault.code = _CODE_OF_STATUS.get(error.status_code, "invalid_request")
+            fault = _ERROR_OF_STATUS.get(error.status_code, InvalidRequest)(f"{error.detail}: {request.method} {request.url.path}")
             return _envelope(request, fault, status=error.status_code)
         case _:
             logger.exception("unexpected error", exc_info=error, extra={"request_id": request_id(request)})
@@ -198,10 +196,7 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
 def _first_fault(error: RequestValidationError) -> RunyardError:
     fault = error.errors()[0]
     place = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "path", "header"))
-    answer = RunyardError(f"{place or 'body'}: {fault['msg']}", param=place or None)
-    answer.kind = Kind.INVALID
-    answer.code = "invalid_request"
-    return answer
+    return InvalidRequest(f"{place or 'body'}: {fault['msg']}", param=place or None)
 
 
 def _envelope(request: Request, error: RunyardError, *, status: int | None = None) -> JSONResponse:

@@ -23,7 +23,7 @@ def slice_of(prefix: str) -> object:
     # Here, because stores import this module too, and most functions have no layer with FastAPI.
     from fastapi import Depends, Query
 
-    def read(
+    async def read(
         limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to return.")] = DEFAULT_LIMIT,
         cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=64)] = None,
     ) -> Slice:

@@ -13,11 +13,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shared.kernel import http
 from shared.kernel.caller import Caller
 from tests.http_server import listening
-from tests.integration.conftest import database as database
-from tests.integration.conftest import operator as operator
-from tests.integration.conftest import org as org
-from tests.integration.conftest import services as services
-from tests.model_provider import provider as provider
 
 API_KEY = "ry_test_contract"
 

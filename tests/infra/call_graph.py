@@ -1,7 +1,8 @@
 """Which functions of `shared/` a handler can end up in, read from the source: names are followed, nothing is run."""
 
 import ast
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -30,22 +31,77 @@ def reachable_from(module: str) -> frozenset[str]:
     return frozenset(seen)
 
 
+def packages_imported_by(module: str) -> frozenset[str]:
+    """Return the top-level packages that loading a module, and then calling what it can reach, imports."""
+    loaded: set[str] = set()
+    waiting = [module, *(name.rpartition(".")[0] for name in reachable_from(module))]
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in loaded:
+            loaded.add(name)
+            outside, inside = _split(_imports(_parsed(name).body))
+            found |= outside
+            waiting.extend(inside)
+    for qualified in reachable_from(module):
+        node = _module(qualified.rpartition(".")[0]).defined.get(qualified.rpartition(".")[2])
+        if node is not None:
+            found |= _split(_imports(list(ast.walk(node))))[0]
+    return frozenset(found - set(sys.stdlib_module_names))
+
+
+def _imports(nodes: Sequence[ast.AST]) -> Iterator[str]:
+    for node in nodes:
+        match node:
+            case ast.Import():
+                yield from (alias.name for alias in node.names)
+            case ast.ImportFrom(module=str(source)):
+                yield source
+                yield from (f"{source}.{alias.name}" for alias in node.names)
+            case ast.Try():
+                yield from _imports(node.body)
+            case _:
+                pass  # `if TYPE_CHECKING:` among others, which never runs
+
+
+def _split(names: Iterator[str]) -> tuple[set[str], set[str]]:
+    """Return other people's top-level packages, and modules of ours."""
+    outside, inside = set(), set()
+    for name in names:
+        if not name.startswith(_OURS):
+            outside.add(name.split(".")[0])
+        elif _file(name).is_file():
+            inside.add(name)
+    return outside, inside
+
+
 def _uses(qualified: str) -> Iterator[str]:
     module_name, _, name = qualified.rpartition(".")
     module = _module(module_name)
     if name not in module.defined:
         yield module.imported[name]  # passed on from where it is defined
         return
-    for used in ast.walk(module.defined[name]):
+    nodes = list(ast.walk(module.defined[name]))
+    imported = module.imported | _imported_names(nodes)
+    for used in nodes:
         if isinstance(used, ast.Attribute) and isinstance(used.value, ast.Name):
-            target = f"{module.imported.get(used.value.id, '')}.{used.attr}"
+            target = f"{imported.get(used.value.id, '')}.{used.attr}"
             if _is_ours(target):
                 yield target
         elif isinstance(used, ast.Name):
             if used.id in module.defined:
                 yield f"{module_name}.{used.id}"
-            elif _is_ours(module.imported.get(used.id, "")):
-                yield module.imported[used.id]
+            elif _is_ours(imported.get(used.id, "")):
+                yield imported[used.id]
+
+
+def _imported_names(nodes: Sequence[ast.AST]) -> dict[str, str]:
+    return {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
 
 
 def _is_ours(qualified: str) -> bool:
@@ -60,13 +116,16 @@ def _file(module: str) -> Path:
 
 
 @cache
+def _parsed(module: str) -> ast.Module:
+    return ast.parse(_file(module).read_text())
+
+
+@cache
 def _module(name: str) -> _Module:
-    imported: dict[str, str] = {}
+    body = _parsed(name).body
     defined: dict[str, ast.AST] = {}
-    for node in ast.parse(_file(name).read_text()).body:
+    for node in body:
         match node:
-            case ast.ImportFrom(module=str(source)):
-                imported |= {alias.asname or alias.name: f"{source}.{alias.name}" for alias in node.names}
             case ast.FunctionDef() | ast.ClassDef() | ast.AsyncFunctionDef():
                 defined[node.name] = node
             case ast.Assign(targets=[ast.Name(id=target)]):
@@ -75,4 +134,4 @@ def _module(name: str) -> _Module:
                 defined[target] = node
             case _:
                 pass
-    return _Module(imported, defined)
+    return _Module(_imported_names(body), defined)

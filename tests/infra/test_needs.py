@@ -35,7 +35,7 @@ _NO_DOORS = {"stage", "forget", "run_machine_arn", "sandboxes"}
 
 @pytest.mark.parametrize("function", ALL.values(), ids=lambda function: function.name)
 def test_a_function_needs_what_its_code_calls_and_no_more(function: Function) -> None:
-    reached = reachable_from(function.file.removesuffix(".py").replace("/", "."))
+    reached = reachable_from(function.module)
     called = {need for door, need in _DOORS.items() if door in reached}
     assert {need.name for need in called} == {need.name for need in function.needs}
 

@@ -48,7 +48,7 @@ def test_text_that_can_not_be_stored_is_refused_wherever_it_stands(call: Call, o
 
 
 def test_an_unexpected_error_is_a_500_in_our_envelope_that_tells_nothing(
-    call: Call, org: Caller, capsys: pytest.CaptureFixture[str]
+    call: Call, org: Caller, logged: Callable[[], str]
 ) -> None:
     router = APIRouter()
 
@@ -59,7 +59,7 @@ def test_an_unexpected_error_is_a_500_in_our_envelope_that_tells_nothing(
     answer = call(lambda_handler(router), "GET", "/v1/broken", org)
     assert (answer.status, answer.error) == (500, "internal")
     assert "hunter2" not in answer.text
-    assert "RuntimeError" in "".join(capsys.readouterr())
+    assert "RuntimeError" in logged()
 
 
 def test_an_unknown_field_is_refused_by_name(call: Call, org: Caller) -> None:

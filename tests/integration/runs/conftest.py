@@ -11,7 +11,6 @@ from shared.billing import service as billing
 from shared.kernel import db
 from shared.kernel.caller import Caller
 from shared.runs import service as runs
-from tests.model_provider import provider as provider
 
 CREDITS = 1_000_000
 

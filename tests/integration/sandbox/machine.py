@@ -183,6 +183,7 @@ class Machine:
                 "SANDBOX_REGISTRATION_TOKEN": f"registration-secret-{self._number}",
             },
             memory_bytes=memory_bytes,
+            started_by=None,
         )
 
     @contextlib.contextmanager

@@ -1,5 +1,6 @@
-"""What integration tests stand on: real PostgreSQL and Redis, a migrated database per test, tenants, handler calls."""
+"""What tests of more than pure code stand on: real PostgreSQL and Redis, migrated databases, tenants, handler calls."""
 
+import logging
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from shared.identity.model import OPERATOR_ORG_ID, OPERATOR_SCOPES, TENANT_SCOPE
 from shared.kernel import db, ids, settings
 from shared.kernel.caller import Caller
 from tests import api_gateway
+from tests.model_provider import provider as provider
 from tests.services import Services, running
 
 # Whatever is called without having been set up by the test ends here: nothing listens on this port.
@@ -100,6 +102,13 @@ def operator(database: str) -> Caller:
 def call(database: str, redis: Redis) -> Callable[..., api_gateway.Answer]:
     """`call(handler, method, path, caller, json=…, headers=…)`: a handler's answer to an API Gateway event."""
     return api_gateway.call
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """`logged()`: all that was logged so far at any level by anybody, extra fields and tracebacks included."""
+    caplog.set_level(logging.DEBUG)
+    return lambda: "\n".join(f"{vars(record)} {caplog.handler.format(record)}" for record in caplog.records)
 
 
 def _tenant(name: str) -> Caller:

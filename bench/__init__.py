@@ -1,0 +1,1 @@
+"""Measurements of the platform beside their floors; see bench/README.md."""

@@ -1,3 +1,0 @@
-"""Memory's tests ask a provider of their own for embeddings."""
-
-from tests.model_provider import provider as provider
