@@ -56,7 +56,7 @@ def errors() -> list[type[RunyardError]]:
     for module in pkgutil.walk_packages(shared.__path__, "shared."):
         importlib.import_module(module.name)
     found: dict[str, type[RunyardError]] = {}
-    pending = [RunyardError]
+    pending = RunyardError.__subclasses__()
     while pending:
         kind = pending.pop()
         pending += kind.__subclasses__()

@@ -1,9 +1,11 @@
 """Calls a Lambda handler as API Gateway would: with a captured HTTP API event, made over for one request."""
 
 import asyncio
+import atexit
 import base64
 import copy
 import json as jsons
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,9 +74,20 @@ def call(
     return Answer(answer["statusCode"], {name.lower(): value for name, value in answer["headers"].items()}, text)
 
 
+# A Lambda function has one thread and its loop. Made before any handler is imported: Mangum would make one otherwise,
+# which nobody closes.
+_MAIN_LOOP = asyncio.new_event_loop()
+asyncio.set_event_loop(_MAIN_LOOP)
+atexit.register(_MAIN_LOOP.close)
+
+
 @contextmanager
 def _event_loop() -> Iterator[None]:
-    # In Lambda a function finds its thread's loop; here other tests may have taken it away, and threads have none.
+    """Give this thread a loop, which another test may have taken away; a test's other threads have one meanwhile."""
+    if threading.current_thread() is threading.main_thread():
+        asyncio.set_event_loop(_MAIN_LOOP)
+        yield
+        return
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:

@@ -61,22 +61,32 @@ class HoldStatus(StrEnum):
 
 
 class HoldNotFound(NotFound):
+    """No credits were held for this."""
+
     code = "hold_not_found"
 
 
 class HoldReleased(InvalidTransition):
+    """The held credits were given back before the cost was known."""
+
     code = "hold_released"
 
 
 class HoldSettled(InvalidTransition):
+    """The held credits were settled before, with another amount."""
+
     code = "hold_settled"
 
 
 class SettleExceedsHold(Conflict):
+    """More would be settled than was held."""
+
     code = "settle_exceeds_hold"
 
 
 class RefundExceedsSettled(Conflict):
+    """More would be refunded than was paid."""
+
     code = "refund_exceeds_settled"
 
 

@@ -16,6 +16,8 @@ _SECONDS_PER_HOUR = 3600
 
 
 class ModelNotPriced(InvalidRequest):
+    """The price book has no price for this model."""
+
     code = "model_not_priced"
 
 

@@ -67,6 +67,8 @@ class ApiKey:
 
 
 class SlugTaken(Conflict):
+    """Another org has this slug."""
+
     code = "slug_taken"
 
 

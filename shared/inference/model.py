@@ -18,10 +18,14 @@ _FRAME_TOKENS = 64
 
 
 class ModelNotFound(NotFound):
+    """No model of this name is offered; GET /v1/models lists them."""
+
     code = "model_not_found"
 
 
 class StreamingNotAvailable(InvalidRequest):
+    """Answers are not streamed yet: send `stream: false`."""
+
     code = "streaming_not_available"
 
 
@@ -39,11 +43,15 @@ class BudgetExceeded(RunyardError):
 
 
 class ProviderRateLimited(ProviderFailed):
+    """The model provider limits the rate; wait for as long as Retry-After says."""
+
     kind = Kind.RATE_LIMITED
     code = "provider_rate_limited"
 
 
 class ProviderTimedOut(ProviderFailed):
+    """The model provider did not answer in time."""
+
     code = "provider_timed_out"
 
 
@@ -54,6 +62,8 @@ class ProviderSuspended(ProviderFailed):
 
 
 class ProviderAnsweredWrongly(ProviderFailed):
+    """The model provider answered with something that is no answer."""
+
     code = "provider_answered_wrongly"
 
 

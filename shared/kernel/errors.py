@@ -36,6 +36,10 @@ class RunyardError(Exception):
         self.retry_after_s = retry_after_s
 
 
+class InternalError(RunyardError):
+    """A fault of ours; it has been recorded under the request's id."""
+
+
 class ConfigurationError(RunyardError):
     """A function was deployed without something it needs."""
 
@@ -43,6 +47,8 @@ class ConfigurationError(RunyardError):
 
 
 class InvalidRequest(RunyardError):
+    """The request is malformed; `param` names the field."""
+
     kind = Kind.INVALID
     code = "invalid_request"
 
@@ -55,11 +61,15 @@ class InvalidTransition(RunyardError):
 
 
 class Unauthenticated(RunyardError):
+    """There is no API key, or it is mistyped, unknown, expired or revoked."""
+
     kind = Kind.UNAUTHENTICATED
     code = "invalid_api_key"
 
 
 class Forbidden(RunyardError):
+    """The key is valid and lacks the scope that the route asks for."""
+
     kind = Kind.FORBIDDEN
     code = "insufficient_scope"
 
@@ -88,6 +98,8 @@ class MethodNotAllowed(InvalidRequest):
 
 
 class Conflict(RunyardError):
+    """In conflict with the present state."""
+
     kind = Kind.CONFLICT
     code = "conflict"
 
@@ -99,16 +111,22 @@ class IdempotencyConflict(Conflict):
 
 
 class IdempotencyInFlight(Conflict):
+    """The first request with this Idempotency-Key is still being answered; wait a moment."""
+
     code = "idempotency_in_flight"
     retryable = True
 
 
 class PayloadTooLarge(RunyardError):
+    """The body is larger than the API takes."""
+
     kind = Kind.TOO_LARGE
     code = "payload_too_large"
 
 
 class InsufficientCredits(RunyardError):
+    """The credits available do not cover what this may cost at most; buy or free some."""
+
     kind = Kind.PAYMENT
     code = "insufficient_credits"
 

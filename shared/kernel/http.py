@@ -17,7 +17,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.kernel import clock, settings
 from shared.kernel.caller import Caller
-from shared.kernel.errors import InvalidRequest, Kind, MethodNotAllowed, RouteNotFound, RunyardError, Unavailable
+from shared.kernel.errors import (
+    InternalError,
+    InvalidRequest,
+    Kind,
+    MethodNotAllowed,
+    RouteNotFound,
+    RunyardError,
+    Unavailable,
+)
 from shared.kernel.idempotency import Replay
 from shared.kernel.telemetry import Handler, logger, traced
 
@@ -186,11 +194,13 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
         case RequestValidationError():
             return _envelope(request, _first_fault(error))
         case HTTPException():
-            fault = _ERROR_OF_STATUS.get(error.status_code, InvalidRequest)(f"{error.detail}: {request.method} {request.url.path}")
+            fault = _ERROR_OF_STATUS.get(error.status_code, InvalidRequest)(
+                f"{error.detail}: {request.method} {request.url.path}"
+            )
             return _envelope(request, fault, status=error.status_code)
         case _:
             logger.exception("unexpected error", exc_info=error, extra={"request_id": request_id(request)})
-            return _envelope(request, RunyardError("Something went wrong on our side; it has been recorded."))
+            return _envelope(request, InternalError("Something went wrong on our side; it has been recorded."))
 
 
 def _first_fault(error: RequestValidationError) -> RunyardError:

@@ -27,6 +27,8 @@ _PIECE_BYTES = 8_000
 
 
 class MemoryTooLarge(PayloadTooLarge):
+    """The text is larger than one memory may be; split it."""
+
     code = "memory_too_large"
 
 

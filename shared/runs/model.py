@@ -53,14 +53,20 @@ class StepBusy(RunyardError):
 
 
 class StepLimitReached(RunyardError):
+    """The agent took all the steps it may take without coming to an end."""
+
     code = "step_limit"
 
 
 class TimeLimitReached(RunyardError):
+    """The run took longer than it may."""
+
     code = "time_limit"
 
 
 class BudgetTooSmall(InvalidRequest):
+    """The budget could not even pay for the sandbox that the agent needs."""
+
     code = "budget_too_small"
 
 

@@ -52,6 +52,8 @@ class SandboxLost(Unavailable):
 
 
 class SandboxStartFailed(Unavailable):
+    """The sandbox could not be started; nothing is charged for it."""
+
     code = "sandbox_start_failed"
 
 
@@ -62,6 +64,8 @@ class FileRefused(InvalidRequest):
 
 
 class FileTooLarge(PayloadTooLarge):
+    """The file is larger than a sandbox takes in one request."""
+
     code = "file_too_large"
 
 

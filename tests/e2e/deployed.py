@@ -116,7 +116,7 @@ class Deployed:
         return file
 
     def jail_with(self, marker: str) -> psutil.Process | None:
-        """Return the jail with `marker`, e.g. its sandbox's id, in its own command line or in that of a process inside."""
+        """Return the jail that has `marker`, e.g. its sandbox's id, in a command line of its own or inside."""
         for jail in self.process(FARGATE).children():
             for process in (jail, *jail.children(recursive=True)):
                 try:

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 
 def until[T](look: Callable[[], T | None], what: str, *, within_s: float = 30) -> T:
-    """Return the first thing `look` finds; None and False mean not yet. Raises `AssertionError` when time is over."""
+    """Return the first thing `look` finds; None, False and what is empty mean not yet. Raises `AssertionError`."""
     deadline = time.monotonic() + within_s
     while True:
         found = look()
-        if found is not None and found is not False:
+        if found:
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {within_s:.0f} s")

@@ -78,13 +78,21 @@ def test_each_task_runs_the_function_named_after_it() -> None:
 
 def test_every_task_waits_out_a_busy_step_and_does_not_repeat_what_has_ended() -> None:
     for name, task in tasks().items():
-        busy, ended, everything = task["Retry"]
+        busy, ended, *_, everything = task["Retry"]
         assert busy["ErrorEquals"] == ["StepBusy"], name
         assert busy["IntervalSeconds"] * busy["MaxAttempts"] >= 30, name
-        assert set(ended["ErrorEquals"]) == {"RunEnded", "RunFailed"}, name
+        assert {"RunEnded", "RunFailed"} <= set(ended["ErrorEquals"]), name
         assert ended["MaxAttempts"] == 0, name
         assert everything["ErrorEquals"] == ["States.ALL"], name
         assert everything["JitterStrategy"] == "FULL", name
+
+
+def test_a_limit_reached_or_a_sandbox_lost_is_told_without_minutes_of_trying_again() -> None:
+    think, act = tasks()["Think"]["Retry"], tasks()["Act"]["Retry"]
+    limits = {"StepLimitReached", "TimeLimitReached", "BudgetExceeded", "InsufficientCredits", "ModelNotFound"}
+    assert [retrier["MaxAttempts"] for retrier in think if limits <= set(retrier["ErrorEquals"])] == [0]
+    # Once more, should only the connection have been cut: the command is joined then.
+    assert [retrier["MaxAttempts"] for retrier in act if retrier["ErrorEquals"] == ["SandboxLost"]] == [1]
 
 
 def test_every_error_is_caught_and_leads_to_settlement() -> None:
