@@ -23,9 +23,9 @@ class Load:
     failures: dict[str, int]
 
 
-def load(url: str, key: str, *, clients: int, seconds: float) -> Load:
-    """GET `url` from `clients` threads for `seconds`, after a warm-up of a third as long."""
-    begins = time.monotonic() + seconds / 3
+def load(url: str, key: str, *, clients: int, seconds: float, warm_up_s: float) -> Load:
+    """GET `url` from `clients` threads for `seconds`, after a warm-up in which the functions' workers start."""
+    begins = time.monotonic() + warm_up_s
     ends = begins + seconds
     times_ms: list[float] = []
     failures: Counter[str] = Counter()

@@ -1,4 +1,8 @@
-"""API Gateway's authorizer: an API key becomes a Caller, for the HTTP API and for the WebSocket API's $connect."""
+"""API Gateway's authorizer: an API key becomes a Caller, for the HTTP API and for the WebSocket API's $connect.
+
+On the HTTP API it says who calls rather than who may: API Gateway would answer a refusal with a bare 403 of its own,
+while the API's functions, which demand a scope on every route, answer 401 with the stable code that clients rely on.
+"""
 
 from typing import Any
 
@@ -6,37 +10,39 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from shared.identity import service
 from shared.kernel.caller import Caller
-from shared.kernel.errors import Unauthenticated
+from shared.kernel.errors import Unauthenticated, Unavailable
 from shared.kernel.telemetry import logger
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer in API Gateway's simple format; its cache keeps the answer for five seconds per key."""
-    caller = _authenticate(event)
-    return {"isAuthorized": caller is not None, "context": caller.to_context() if caller else {}}
+    try:
+        found = _authenticate(event).to_context()
+    except (Unauthenticated, Unavailable) as error:
+        found = Caller.refused(error)
+    return {"isAuthorized": True, "context": found}
 
 
 def websocket_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer with an IAM policy, the only format that a WebSocket API takes."""
-    caller = _authenticate(event)
-    statement = {
-        "Action": "execute-api:Invoke",
-        "Effect": "Allow" if caller else "Deny",
-        "Resource": event["methodArn"],
-    }
-    return {
-        "principalId": caller.actor_id if caller else "anonymous",
-        "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
-        "context": caller.to_context() if caller else {},
-    }
+    try:
+        caller = _authenticate(event)
+    except Unauthenticated:
+        return _policy(event, "Deny", principal="anonymous")
+    return _policy(event, "Allow", principal=caller.actor_id) | {"context": caller.to_context()}
 
 
-def _authenticate(event: dict[str, Any]) -> Caller | None:
+def _policy(event: dict[str, Any], effect: str, *, principal: str) -> dict[str, Any]:
+    statement = {"Action": "execute-api:Invoke", "Effect": effect, "Resource": event["methodArn"]}
+    return {"principalId": principal, "policyDocument": {"Version": "2012-10-17", "Statement": [statement]}}
+
+
+def _authenticate(event: dict[str, Any]) -> Caller:
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     try:
         caller = service.authenticate(headers.get("authorization"))
     except Unauthenticated as error:
         logger.info("refused", extra={"code": error.code})
-        return None
+        raise
     logger.info("authorized", extra={"actor_id": caller.actor_id})
     return caller

@@ -51,6 +51,8 @@ def _resource(path: str, function: str) -> tuple[Route, ...]:
 ROUTES: tuple[Route, ...] = (
     *_exact("/v1/health", "identity", "GET", public=True),
     *_exact("/v1/me", "identity", "GET"),
+    # What nothing else answers gets a 404 in the API's envelope, rather than API Gateway's own.
+    *_exact("/v1/{proxy+}", "identity", *_MEMBER_METHODS, public=True),
     *_resource("/v1/orgs", "identity"),
     *_resource("/v1/api-keys", "identity"),
     *_resource("/v1/agents", "agents"),

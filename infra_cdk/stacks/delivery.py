@@ -37,6 +37,14 @@ _PAGES = """function handler(event) {
 }"""
 
 
+# API Gateway answers a request without this header by itself; with it the API does, in its own envelope.
+_ASK = """function handler(event) {
+  var headers = event.request.headers;
+  if (!headers.authorization) headers.authorization = { value: 'none' };
+  return event.request;
+}"""
+
+
 class DeliveryStack(PlatformStack):
     """`/` console, `/v1` HTTP API, `/ws` WebSocket API."""
 
@@ -46,6 +54,7 @@ class DeliveryStack(PlatformStack):
         )
         log_bucket = self._bucket("Logs", stage, holds_logs=True)
         console = self._bucket("Console", stage, log_bucket=log_bucket)
+        ask = self._on_request("Ask", _ASK)
         distribution = cloudfront.Distribution(
             self,
             "Distribution",
@@ -55,20 +64,10 @@ class DeliveryStack(PlatformStack):
                 origin=origins.S3BucketOrigin.with_origin_access_control(console),
                 viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
                 response_headers_policy=cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
-                function_associations=[
-                    cloudfront.FunctionAssociation(
-                        event_type=cloudfront.FunctionEventType.VIEWER_REQUEST,
-                        function=cloudfront.Function(
-                            self,
-                            "Pages",
-                            code=cloudfront.FunctionCode.from_inline(_PAGES),
-                            runtime=cloudfront.FunctionRuntime.JS_2_0,
-                        ),
-                    )
-                ],
+                function_associations=[self._on_request("Pages", _PAGES)],
             ),
             additional_behaviors={
-                **{path: _forward(Fn.select(2, Fn.split("/", api_url))) for path in _API_PATHS},
+                **{path: _forward(Fn.select(2, Fn.split("/", api_url)), ask) for path in _API_PATHS},
                 f"/{STAGE_NAME}": _forward(websocket_domain),
             },
             web_acl_id=self._web_acl(stage).attr_arn,
@@ -84,6 +83,15 @@ class DeliveryStack(PlatformStack):
         accept(distribution, "AwsSolutions-CFR1", because="Runyard is offered in every country")
         self._upload_console(console, distribution)
         CfnOutput(self, "ConsoleUrl", value=f"https://{distribution.distribution_domain_name}")
+
+    def _on_request(self, construct_id: str, code: str) -> cloudfront.FunctionAssociation:
+        function = cloudfront.Function(
+            self,
+            construct_id,
+            code=cloudfront.FunctionCode.from_inline(code),
+            runtime=cloudfront.FunctionRuntime.JS_2_0,
+        )
+        return cloudfront.FunctionAssociation(event_type=cloudfront.FunctionEventType.VIEWER_REQUEST, function=function)
 
     def _bucket(
         self, construct_id: str, stage: Stage, *, log_bucket: s3.IBucket | None = None, holds_logs: bool = False
@@ -180,7 +188,7 @@ class DeliveryStack(PlatformStack):
         )
 
 
-def _forward(domain: str) -> cloudfront.BehaviorOptions:
+def _forward(domain: str, *on_request: cloudfront.FunctionAssociation) -> cloudfront.BehaviorOptions:
     """Return the behaviour of a path that is an API's: nothing cached, all but the host passed on."""
     return cloudfront.BehaviorOptions(
         origin=origins.HttpOrigin(domain, protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY),
@@ -188,6 +196,7 @@ def _forward(domain: str) -> cloudfront.BehaviorOptions:
         cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
         origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
         viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
+        function_associations=list(on_request),
     )
 
 

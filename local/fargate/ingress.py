@@ -32,10 +32,14 @@ class AddressPool:
         """Return a socket bound to the next free address. Raises `AddressError`."""
         for address in itertools.islice(self._addresses(), _ATTEMPTS):
             try:
-                return socket.create_server((address, port))
+                listener = socket.create_server((address, port))
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise AddressError(f"{address}:{port} cannot be bound: {error.strerror}") from error
+            else:
+                # asyncio sets this for sockets that it made itself only; see sandbox/server.py.
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return listener
         raise AddressError(f"Port {port} is taken on every loopback address; free it, then try again.")
 
     def _addresses(self) -> Iterator[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
-from shared.kernel.errors import Forbidden, Unauthenticated
+from shared.kernel.errors import Forbidden, RunyardError, Unauthenticated
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,10 @@ class Caller:
 
     @classmethod
     def from_context(cls, context: Mapping[str, Any], *, request_id: str = "") -> Self:
-        """Read back `to_context`; raise `Unauthenticated` when there is none."""
+        """Read back `to_context`; raise what `refused` tells of, or `Unauthenticated` when there is none."""
         if "org_id" not in context:
-            raise Unauthenticated("Send an API key as `Authorization: Bearer ry_live_…`.")
+            message = str(context.get("refusal") or "Send an API key as `Authorization: Bearer ry_live_…`.")
+            raise Unavailable(message) if context.get("refused_as") == Unavailable.code else Unauthenticated(message)
         return cls(
             org_id=UUID(context["org_id"]),
             actor_id=context["actor_id"],
@@ -52,6 +53,11 @@ class Caller:
             plan=context["plan"],
             request_id=request_id,
         )
+
+    @staticmethod
+    def refused(error: RunyardError) -> dict[str, str]:
+        """Return what the authorizer hands on about a request that has no caller."""
+        return {"refusal": error.message, "refused_as": error.code}
 
     @classmethod
     def system(cls, org_id: UUID, *, request_id: str = "") -> Self:

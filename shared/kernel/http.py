@@ -205,6 +205,8 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
 
 def _first_fault(error: RequestValidationError) -> RunyardError:
     fault = error.errors()[0]
+    if fault["type"] == "json_invalid":
+        return InvalidRequest(f"body: not valid JSON at character {fault['loc'][-1]}.")
     place = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "path", "header"))
     return InvalidRequest(f"{place or 'body'}: {fault['msg']}", param=place or None)
 

@@ -18,7 +18,8 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
     error = answer.json()["error"]
     assert error.keys() == FIELDS
     assert error["request_id"]
-    assert error["message"].endswith((".", "`", "…"))
+    assert error["message"]
+    assert error["doc_url"].endswith(f"/errors#{error['code']}")
     return answer.status_code, error["code"]
 
 
@@ -28,9 +29,7 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
 )
 def test_without_a_valid_key_the_answer_is_401(home: Deployed, header: str | None) -> None:
     headers = {} if header is None else {b"Authorization": header.encode()}
-    answer = home.client().get("/v1/me", headers=headers)
-    assert refusal(answer) == (401, "invalid_api_key")
-    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert refusal(home.client().get("/v1/me", headers=headers)) == (401, "invalid_api_key")
 
 
 def test_a_key_without_the_scope_is_forbidden(home: Deployed, tenant: Tenant) -> None:

@@ -11,7 +11,9 @@ from functions.api.billing import handler as billing
 from functions.api.identity import handler as identity
 from shared.identity.model import INCLUDED_CREDITS_MICROUSD, OPERATOR_SCOPES, TENANT_SCOPES, KeySecret
 from shared.kernel.caller import Caller
+from shared.kernel.errors import Unauthenticated, Unavailable
 from tests.api_gateway import Answer, Context
+from tests.services import Services
 
 Call = Callable[..., Answer]
 
@@ -20,7 +22,7 @@ def admitted(key: str | None) -> Caller | None:
     """Whom the authorizer takes the bearer of this key for."""
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     answer = authorizer.handler({"headers": headers}, Context())
-    return Caller.from_context(answer["context"]) if answer["isAuthorized"] else None
+    return Caller.from_context(answer["context"]) if "org_id" in answer["context"] else None
 
 
 def new_org(call: Call, operator: Caller, name: str = "Acme") -> dict[str, Any]:
@@ -116,11 +118,27 @@ def test_what_is_no_known_key_is_not_admitted_and_not_logged(
 ) -> None:
     headers = {} if header is None else {"Authorization": header}
     answer = authorizer.handler({"headers": headers}, Context())
-    assert answer == {"isAuthorized": False, "context": {}}
+    assert set(answer["context"]) == {"refusal", "refused_as"}
+    with pytest.raises(Unauthenticated):
+        Caller.from_context(answer["context"])
     policy = authorizer.websocket_handler({"headers": headers, "methodArn": "arn:x"}, Context())
     assert policy["policyDocument"]["Statement"][0]["Effect"] == "Deny"
     secret = (header or "").removeprefix("Bearer ").strip()
     assert not secret or secret[:40] not in logged()
+
+
+def test_with_postgres_gone_a_key_is_neither_admitted_nor_called_wrong(
+    call: Call, org: Caller, services: Services
+) -> None:
+    secret = call(identity, "POST", "/v1/api-keys", org, json={"name": "K"}).json["secret"]
+    services.postgres.kill()
+    try:
+        answer = authorizer.handler({"headers": {"authorization": f"Bearer {secret}"}}, Context())
+        with pytest.raises(Unavailable):
+            Caller.from_context(answer["context"])
+    finally:
+        services.postgres.start()
+    assert admitted(secret) is not None
 
 
 def test_a_key_is_admitted_and_not_logged(call: Call, org: Caller, logged: Callable[[], str]) -> None:

@@ -6,7 +6,9 @@ from local.fargate.task_events import TaskStopped
 
 
 def test_the_event_has_the_shape_that_ecs_gives_it() -> None:
-    stopped = TaskStopped("arn:task/1", "arn:cluster/c", "arn:definition:1", "sandbox", "sbx_1", "code", "why", 137, "org")
+    stopped = TaskStopped(
+        "arn:task/1", "arn:cluster/c", "arn:definition:1", "sandbox", "sbx_1", "code", "why", 137, "org"
+    )
     event = stopped.event(datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC))
     assert (event["source"], event["detail-type"], event["time"]) == (
         "aws.ecs",
