@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
-from shared.kernel.errors import Forbidden, RunyardError, Unauthenticated
+from shared.kernel.errors import Forbidden, RunyardError, Unauthenticated, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
