@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
     for timing in timings:
         print("  ".join(f"{name}={value}" for name, value in timing.row().items()))
     with _target(options.url, options.key) as (url, key):
-        loads = [_load(url, key, clients, options) for clients in options.clients]
+        loads = [load(url, key, clients=clients, seconds=options.seconds) for clients in options.clients]
     figures = _figures(timings, loads)
     rows = [timing.row() for timing in timings] + [_row(each) for each in loads]
     command = results.command_line("api", arguments)
@@ -115,10 +115,6 @@ def _target(url: str | None, key: str | None) -> Iterator[tuple[str, str]]:
         yield running.public_url + _LOADED, api.key
 
 
-def _load(url: str, key: str, clients: int, options: argparse.Namespace) -> Load:
-    return load(url, key, clients=clients, seconds=options.seconds, warm_up_s=options.warm_up)
-
-
 def _figures(timings: list[Timing], loads: list[Load]) -> dict[str, results.Cell]:
     everything = [each for timing in timings for each in timing.api_ms]
     figures: dict[str, results.Cell] = {
@@ -143,10 +139,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.api", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--iterations", type=int, default=200, help="requests of each route (default 200)")
+    parser.add_argument("--iterations", type=int, default=100, help="requests of each route (default 100)")
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 16, 64], help="loads to try (default 1 16 64)")
-    parser.add_argument("--seconds", type=float, default=5, help="how long each load lasts (default 5)")
-    parser.add_argument("--warm-up", type=float, default=10, help="seconds before each load counts (default 10)")
+    parser.add_argument("--seconds", type=float, default=4, help="how long each load lasts (default 4)")
     parser.add_argument("--url", help="front door to load; default: that of RUNYARD_HOME, or of a home of its own")
     parser.add_argument("--key", help="API key for --url")
     parser.add_argument("--results", type=Path, default=results.RESULTS, help="where the JSON goes")

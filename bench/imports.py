@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.imports", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repetitions", type=int, default=5, help="fresh interpreters per handler (default 5)")
+    parser.add_argument("--repetitions", type=int, default=3, help="fresh interpreters per handler (default 3)")
     parser.add_argument("--only", default="", help="only handlers whose module has this in its name")
     parser.add_argument("--results", type=Path, default=results.RESULTS, help="where the JSON goes")
     return parser

@@ -101,10 +101,10 @@ SOCKETS = {
 }
 
 STEPS = {
-    "Prepare": _step("prepare"),
+    "Prepare": _step("prepare", Need.CACHE),
     "LaunchSandbox": _step("launch_sandbox", Need.START_SANDBOXES, *_END_SANDBOXES),
-    "Think": _step("think", Need.MODEL_PROVIDER, layers=("inference",), timeout_s=300),
-    "Act": _step("act", Need.MODEL_PROVIDER, layers=("inference",), timeout_s=300),
+    "Think": _step("think", Need.CACHE, Need.MODEL_PROVIDER, layers=("inference",), timeout_s=300),
+    "Act": _step("act", Need.CACHE, Need.MODEL_PROVIDER, layers=("inference",), timeout_s=300),
     "Finish": _step("finish", Need.PUBLISH_EVENTS, *_END_SANDBOXES),
     "Recover": _step("recover"),
     "Fail": _step("fail", Need.PUBLISH_EVENTS, *_END_SANDBOXES),

@@ -9,8 +9,8 @@ from shared.agents.schemas import AgentOut, AgentVersionOut, CreateAgent, Update
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.fields import AgentId, Page
-from shared.kernel.http import lambda_handler, require
-from shared.kernel.idempotency import Once, once
+from shared.kernel.http import lambda_handler, once, require
+from shared.kernel.idempotency import Once
 from shared.kernel.pagination import DEFAULT_LIMIT, MAX_LIMIT, Slice, cut, slice_of
 from shared.kernel.routing import Router
 

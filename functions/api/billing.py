@@ -10,8 +10,8 @@ from shared.identity import service as identity
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.fields import Page
-from shared.kernel.http import lambda_handler, require
-from shared.kernel.idempotency import Once, once
+from shared.kernel.http import lambda_handler, once, require
+from shared.kernel.idempotency import Once
 from shared.kernel.pagination import Slice, cut, slice_of
 from shared.kernel.routing import Router
 

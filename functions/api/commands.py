@@ -6,8 +6,8 @@ from fastapi import Depends, Query, Response
 
 from shared.kernel.caller import Caller
 from shared.kernel.fields import CommandId, SandboxId
-from shared.kernel.http import lambda_handler, raw_body, require
-from shared.kernel.idempotency import Once, once
+from shared.kernel.http import lambda_handler, once, raw_body, require
+from shared.kernel.idempotency import Once
 from shared.kernel.routing import Router
 from shared.kernel.waiting import MAX_WAIT_S, Wait
 from shared.sandboxes import service

@@ -7,8 +7,8 @@ from fastapi import Depends, Response
 from shared.inference import service
 from shared.inference.schemas import ChatCompletionOut, CreateChatCompletion, CreateEmbeddings, EmbeddingsOut, ModelsOut
 from shared.kernel.caller import Caller
-from shared.kernel.http import lambda_handler, require
-from shared.kernel.idempotency import Once, once
+from shared.kernel.http import lambda_handler, once, require
+from shared.kernel.idempotency import Once
 from shared.kernel.routing import Router
 
 router = Router(prefix="/v1", tags=["inference"])

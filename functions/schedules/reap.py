@@ -1,4 +1,4 @@
-"""Each minute: ends runs without progress, sandboxes past their time and holds that were never settled."""
+"""Each minute: ends runs without progress, sandboxes past their time, holds never settled, and old request keys."""
 
 from typing import Any
 from uuid import UUID
@@ -7,7 +7,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from shared.billing import service as billing
 from shared.events import service as events
-from shared.kernel import db
+from shared.kernel import db, idempotency
 from shared.kernel.caller import Caller
 from shared.kernel.sweeping import sweep
 from shared.kernel.telemetry import invoked
@@ -22,6 +22,11 @@ def release_holds(org_id: UUID) -> int:
         return billing.release_expired(tx, caller)
 
 
+def forget_keys(org_id: UUID) -> int:
+    with db.tenant(Caller.system(org_id)) as tx:
+        return idempotency.purge(tx)
+
+
 @invoked
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     return sweep(
@@ -31,5 +36,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
             "runs": lambda org_id: runs.end_zombies(Caller.system(org_id)),
             "sandboxes": lambda org_id: sandboxes.end_overdue(Caller.system(org_id)),
             "holds": release_holds,
+            "keys": forget_keys,
         },
     )

@@ -48,7 +48,7 @@ class OpsStack(PlatformStack):
         run_machine_arn = names.run_machine_arn(self)
         self._topic = self._alarm_topic(names, key)
         watches = [
-            *(_dead_letters(queue) for queue in dead_letter_queues),
+            *(_dead_letters(names, queue) for queue in dead_letter_queues),
             *_function_errors(names),
             *_run_failures(run_machine_arn),
             _throttles(),
@@ -119,10 +119,10 @@ class OpsStack(PlatformStack):
         dashboard.add_widgets(graph("What should stay at zero", *errors))
 
 
-def _dead_letters(queue: str) -> _Watch:
+def _dead_letters(names: Names, queue: str) -> _Watch:
     return _Watch(
-        name=f"{queue.removeprefix('runyard-')}-not-empty",
-        why=f"Messages wait in {queue}: they failed for good..",
+        name=f"{queue.removeprefix(f'{names.prefix}-')}-not-empty",
+        why=f"Messages wait in {queue}: they failed for good. See docs/operations.md, dead letters.",
         namespace="AWS/SQS",
         metric="ApproximateNumberOfMessagesVisible",
         dimensions={"QueueName": queue},

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from migrations.tenancy import tenant_table
+from migrations.tenancy import looked_up, tenant_table
 
 revision = "0001"
 down_revision = None
@@ -43,4 +43,6 @@ def upgrade() -> None:
             PRIMARY KEY (org_id, key)
         )
     """)
+    op.execute("CREATE INDEX idempotency_keys_age ON idempotency_keys (reserved_at)")
     tenant_table("idempotency_keys")
+    looked_up("idempotency_keys")

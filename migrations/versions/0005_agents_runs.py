@@ -135,6 +135,8 @@ def upgrade() -> None:
                 OR sandbox.status = 'stopping'
             UNION
             SELECT run.org_id FROM runs run WHERE run.ended_at IS NULL AND run.progressed_at < now() - zombie_after
+            UNION
+            SELECT key.org_id FROM idempotency_keys key WHERE key.reserved_at < now() - interval '1 day'
         $$
     """)
     definer("orgs_with_work(interval)")

@@ -1,15 +1,19 @@
 """Use cases of agents: create, change (which makes a version), read."""
 
+import json
 from uuid import UUID
 
 from shared.agents import store
 from shared.agents.model import Agent, AgentConfig, AgentVersion
 from shared.audit import service as audit
-from shared.kernel import ids
+from shared.kernel import cache, ids
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 from shared.kernel.errors import NotFound
 from shared.kernel.pagination import Slice
+
+# A version never changes: an hour keeps what is used and forgets the rest.
+_CONFIG_KEPT_S = 3600
 
 
 def create_agent(tx: Tx, caller: Caller, *, name: str, config: AgentConfig, metadata: dict[str, str]) -> Agent:
@@ -68,6 +72,17 @@ def list_versions(tx: Tx, agent_id: UUID, *, before: int | None, limit: int) -> 
     """Return up to `limit + 1` versions, newest first."""
     get_agent(tx, agent_id)
     return store.list_versions(tx, agent_id, before=before, limit=limit + 1)
+
+
+def get_config(tx: Tx, caller: Caller, agent_id: UUID, version: int) -> AgentConfig:
+    """Return what a version fixes, from the cache where it is there: a version never changes, so it can't be stale."""
+    key = f"{caller.org_id}:agent:{agent_id}:{version}"
+    cached = cache.get(key)
+    if cached is not None:
+        return AgentConfig.from_json(json.loads(cached))
+    config = get_version(tx, agent_id, version).config
+    cache.put(key, json.dumps(config.to_json()).encode(), ttl_s=_CONFIG_KEPT_S)
+    return config
 
 
 def get_version(tx: Tx, agent_id: UUID, version: int) -> AgentVersion:

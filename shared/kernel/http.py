@@ -1,5 +1,6 @@
 """The HTTP edge: app factory, error envelope, request id, authentication dependency, Lambda handler."""
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, cast
 from uuid import uuid4
@@ -26,7 +27,7 @@ from shared.kernel.errors import (
     RunyardError,
     Unavailable,
 )
-from shared.kernel.idempotency import Replay
+from shared.kernel.idempotency import Once, Replay
 from shared.kernel.telemetry import Handler, logger, traced
 
 STATUS_OF_KIND = {
@@ -42,6 +43,7 @@ STATUS_OF_KIND = {
     Kind.PROVIDER: 502,
     Kind.UNAVAILABLE: 503,
 }
+_MAX_KEY_LENGTH = 255
 _ERROR_OF_STATUS = {404: RouteNotFound, 405: MethodNotAllowed}
 _bearer = HTTPBearer(
     scheme_name="apiKey", auto_error=False, description="An API key: `Authorization: Bearer ry_live_…`"
@@ -92,6 +94,19 @@ def require(scope: str) -> Callable[..., Awaitable[Caller]]:
 async def raw_body(request: Request) -> bytes:
     """Return the body as it came: a dependency of routes that take files."""
     return await request.body()
+
+
+async def once(request: Request) -> Once:
+    """Read the request's Idempotency-Key; a dependency of every POST."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= _MAX_KEY_LENGTH and key.isprintable()):
+        raise InvalidRequest(
+            f"Idempotency-Key must be 1 to {_MAX_KEY_LENGTH} printable characters.", param="Idempotency-Key"
+        )
+    digest = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
+    digest.update(await request.body())
+    status = getattr(request.scope.get("route"), "status_code", None) or 200
+    return Once(key=key, fingerprint=digest.digest(), status=status)
 
 
 def request_id(request: Request) -> str:

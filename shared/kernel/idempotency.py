@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
-from fastapi import Request
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
@@ -13,9 +12,8 @@ from pydantic import BaseModel
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
-from shared.kernel.errors import IdempotencyConflict, IdempotencyInFlight, InvalidRequest, RunyardError
+from shared.kernel.errors import IdempotencyConflict, IdempotencyInFlight, RunyardError
 
-MAX_KEY_LENGTH = 255
 # A reservation whose holder died is taken over after this long: longer than any function runs.
 RESERVATION_S = 60
 
@@ -34,6 +32,8 @@ STORE: LiteralString = """
 TAKE_OVER: LiteralString = "UPDATE idempotency_keys SET reserved_at = now() WHERE key = %(key)s"
 REOPEN: LiteralString = "UPDATE idempotency_keys SET reserved_at = '-infinity' WHERE key = %(key)s"
 FINISH: LiteralString = "UPDATE idempotency_keys SET status = %(status)s, body = %(body)s WHERE key = %(key)s"
+# A day is as long as anybody may retry.
+PURGE: LiteralString = "DELETE FROM idempotency_keys WHERE reserved_at < now() - interval '1 day' RETURNING 1"
 RELEASE: LiteralString = "DELETE FROM idempotency_keys WHERE key = %(key)s AND status IS NULL"
 
 
@@ -139,14 +139,6 @@ class Once:
             raise IdempotencyInFlight("The same request was answered a moment ago; send it again.") from error
 
 
-async def once(request: Request) -> Once:
-    """Read the request's Idempotency-Key; a dependency of every POST."""
-    key = request.headers.get("idempotency-key")
-    if key is not None and not (0 < len(key) <= MAX_KEY_LENGTH and key.isprintable()):
-        raise InvalidRequest(
-            f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} printable characters.", param="Idempotency-Key"
-        )
-    digest = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
-    digest.update(await request.body())
-    status = getattr(request.scope.get("route"), "status_code", None) or 200
-    return Once(key=key, fingerprint=digest.digest(), status=status)
+def purge(tx: Tx) -> int:
+    """Forget the tenant's keys of more than a day ago and return how many."""
+    return len(tx.execute(PURGE).fetchall())

@@ -23,7 +23,7 @@ def prepare(caller: Caller, run_id: UUID) -> bool:
     """Begin the run and return whether it needs a sandbox."""
     with db.tenant(caller) as tx:
         run = ending.existing(tx, run_id, lock=True)
-        needs_sandbox = _config(tx, run).needs_sandbox
+        needs_sandbox = _config(tx, caller, run).needs_sandbox
         begun = run.begin(clock.now(), needs_sandbox=needs_sandbox)
         if begun != run:
             store.save(tx, begun)
@@ -47,7 +47,7 @@ def think(caller: Caller, run_id: UUID, step_no: int, *, worker: str) -> list[in
     """
     with db.tenant(caller) as tx:
         run = ending.existing(tx, run_id, lock=True)
-        config = _config(tx, run)
+        config = _config(tx, caller, run)
         steps = store.steps(tx, run_id)
         current = next((step for step in steps if step.step_no == step_no), None)
         if current is not None and current.done:
@@ -98,7 +98,7 @@ def act(caller: Caller, run_id: UUID, step_no: int, call_no: int) -> None:
             raise NotFound(f"Step {step_no} has no call {call_no}.")
         if call.done:
             return
-        config = _config(tx, run)
+        config = _config(tx, caller, run)
         # The calls of a step run side by side: each may use its part of what is left.
         siblings = next(len(step.calls) for step in store.steps(tx, run_id) if step.step_no == step_no)
         share = _remaining(tx, run, config) // siblings
@@ -168,8 +168,8 @@ def fail(caller: Caller, run_id: UUID) -> Run:
     return run
 
 
-def _config(tx: Tx, run: Run) -> AgentConfig:
-    return agents.get_version(tx, run.agent_id, run.agent_version).config
+def _config(tx: Tx, caller: Caller, run: Run) -> AgentConfig:
+    return agents.get_config(tx, caller, run.agent_id, run.agent_version)
 
 
 def _remaining(tx: Tx, run: Run, config: AgentConfig) -> int:

@@ -71,12 +71,13 @@ class BudgetTooSmall(InvalidRequest):
 
 
 # What went wrong, by the name under which Step Functions reports it.
-_REASON_OF_ERROR = {
+REASON_OF_ERROR = {
     "BudgetExceeded": EndReason.BUDGET_EXHAUSTED,
     "InsufficientCredits": EndReason.BUDGET_EXHAUSTED,
     "StepLimitReached": EndReason.STEP_LIMIT,
     "TimeLimitReached": EndReason.TIME_LIMIT,
-    "States.Timeout": EndReason.TIME_LIMIT,
+    # Only the wait for the sandbox has a time-out of its own in the state machine.
+    "States.Timeout": EndReason.SANDBOX_LOST,
     "ModelNotFound": EndReason.PROVIDER_FAILED,
     "SandboxLost": EndReason.SANDBOX_LOST,
     "SandboxNotReady": EndReason.SANDBOX_LOST,
@@ -99,13 +100,15 @@ def diagnose(error: dict[str, Any]) -> tuple[EndReason, str]:
     name = str(error.get("Error", ""))
     # The model gateway's errors about providers are a family: ProviderFailed, ProviderTimedOut, …
     family = EndReason.PROVIDER_FAILED if name.startswith("Provider") else EndReason.INTERNAL
-    reason = _REASON_OF_ERROR.get(name, family)
+    reason = REASON_OF_ERROR.get(name, family)
     if reason is EndReason.INTERNAL:
         return reason, "Something went wrong on our side; it has been recorded."
     try:
         message = json.loads(error.get("Cause") or "{}").get("errorMessage")
     except (ValueError, AttributeError):
         message = error.get("Cause")
+    if name == "States.Timeout":
+        message = "The sandbox did not start in time."
     return reason, str(message or name)[:1000]
 
 

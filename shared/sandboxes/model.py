@@ -55,6 +55,7 @@ class SandboxStartFailed(Unavailable):
     """The sandbox could not be started; nothing is charged for it."""
 
     code = "sandbox_start_failed"
+    retryable = False
 
 
 class FileRefused(InvalidRequest):

@@ -1,6 +1,7 @@
 """What may break while runs are under way. After each fault: one end, one effect of each tool call, balanced books."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,6 +16,13 @@ EFFECT = "exec echo effect >> log; sleep 2; echo told"
 COUNT = "exec wc -l < log"
 # How a step that comes too late or beside another one may decline.
 DECLINED = {None, "RunEnded", "StepBusy", "Unavailable"}
+
+
+@pytest.fixture(autouse=True)
+def mended(home: Deployed) -> Iterator[None]:
+    """Whatever a test broke and could not mend must not break the next one."""
+    yield
+    home.start_missing()
 
 
 def assert_one_effect(tenant: Tenant, run_id: str) -> None:

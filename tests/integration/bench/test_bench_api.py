@@ -25,7 +25,7 @@ def _door(request: Request) -> Response:
 
 def test_the_last_line_of_the_api_bench_keeps_its_shape(tmp_path: Path) -> None:
     with listening(Starlette(routes=[Route("/v1/agents", _door)])) as url:
-        command = [sys.executable, "-m", "bench.api", "--iterations", "2", "--seconds", "0.3", "--warm-up", "0"]
+        command = [sys.executable, "-m", "bench.api", "--iterations", "2", "--seconds", "0.3"]
         target = ["--clients", "1", "16", "--url", url, "--key", "ry_live_key", "--results", str(tmp_path)]
         done = subprocess.run([*command, *target], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -39,7 +39,7 @@ def test_the_last_line_of_the_api_bench_keeps_its_shape(tmp_path: Path) -> None:
 
 def test_a_front_door_that_refuses_everyone_fails_the_bench(tmp_path: Path) -> None:
     with listening(Starlette(routes=[Route("/v1/agents", _door)])) as url:
-        command = [sys.executable, "-m", "bench.api", "--iterations", "1", "--seconds", "0.3", "--warm-up", "0"]
+        command = [sys.executable, "-m", "bench.api", "--iterations", "1", "--seconds", "0.3"]
         target = ["--clients", "2", "--url", url, "--key", "ry_live_other", "--results", str(tmp_path)]
         done = subprocess.run([*command, *target], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0

@@ -212,7 +212,7 @@ def test_a_run_that_can_not_be_started_just_now_stays_in_its_queue(org: Caller, 
 
 def test_schedules_find_nothing_to_do_where_there_is_nothing(org: Caller) -> None:
     assert relay_outbox.handler(captured("schedules/relay_outbox"), Context()) == {"events": 0}
-    assert reap.handler(captured("schedules/reap"), Context()) == {"runs": 0, "sandboxes": 0, "holds": 0}
+    assert reap.handler(captured("schedules/reap"), Context()) == {"runs": 0, "sandboxes": 0, "holds": 0, "keys": 0}
 
 
 def test_a_deploy_leaves_the_schema_at_its_newest_and_the_operators_key_admitted(

@@ -2,16 +2,18 @@
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from functions.api.agents import handler as agents
 from functions.api.identity import handler as identity
+from shared.events import service as events
 from shared.kernel import db
 from shared.kernel.caller import Caller
 from shared.kernel.errors import IdempotencyConflict, InvalidRequest
 from shared.kernel.fields import Output
-from shared.kernel.idempotency import Once, Replay
+from shared.kernel.idempotency import Once, Replay, purge
 from tests.api_gateway import Answer
 
 Call = Callable[..., Answer]
@@ -121,3 +123,14 @@ def test_a_refused_effect_outside_the_database_gives_its_key_back(org: Caller) -
         with pytest.raises(InvalidRequest):
             once().around(org, refuse)
     assert once(b"b").around(org, lambda _: Done()) == Done()
+
+
+def test_keys_of_more_than_a_day_ago_are_forgotten(call: Call, org: Caller) -> None:
+    call(agents, "POST", "/v1/agents", org, json={"name": "A"}, headers=KEY)
+    call(agents, "POST", "/v1/agents", org, json={"name": "B"}, headers={"Idempotency-Key": "two"})
+    with db.tenant(org) as tx:
+        tx.execute("UPDATE idempotency_keys SET reserved_at = now() - interval '25 hours' WHERE key = 'one'")
+    assert org.org_id in events.orgs_with_work(zombie_after=timedelta(hours=1))
+    with db.tenant(org) as tx:
+        assert purge(tx) == 1
+        assert purge(tx) == 0

@@ -113,9 +113,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path)
 
 
-def test_it_writes_a_program_runs_it_remembers_the_result_and_answers(
-    client: OpenAI, workspace: Workspace
-) -> None:
+def test_it_writes_a_program_runs_it_remembers_the_result_and_answers(client: OpenAI, workspace: Workspace) -> None:
     answer, steps = converse(client, "Which are the first primes?", workspace)
 
     assert steps == [["sandbox_write_file"], ["sandbox_exec"], ["memory_save"]]
@@ -202,9 +200,7 @@ def test_a_second_question_in_one_conversation_starts_the_scene_again(client: Op
     assert tool_names(answered) == ["sandbox_write_file"]
 
 
-def test_an_exec_directive_runs_that_shell_and_quotes_its_output(
-    client: OpenAI, workspace: Workspace
-) -> None:
+def test_an_exec_directive_runs_that_shell_and_quotes_its_output(client: OpenAI, workspace: Workspace) -> None:
     question = "Please.\n  offline: exec echo one two\noffline: exec pwd"
     answer, steps = converse(client, question, workspace)
 
@@ -213,9 +209,7 @@ def test_an_exec_directive_runs_that_shell_and_quotes_its_output(
     assert str(workspace.folder) in answer
 
 
-def test_steps_and_parallel_make_that_many_rounds_of_that_many_calls(
-    client: OpenAI, workspace: Workspace
-) -> None:
+def test_steps_and_parallel_make_that_many_rounds_of_that_many_calls(client: OpenAI, workspace: Workspace) -> None:
     answer, steps = converse(client, "offline: steps 3\noffline: parallel 4", workspace)
 
     assert steps == [["sandbox_exec"] * 4] * 3
@@ -230,9 +224,7 @@ def test_steps_with_an_exec_line_repeat_the_same_call(client: OpenAI, workspace:
     assert workspace.shells == ["echo again"] * 3
 
 
-def test_parallel_calls_come_one_at_a_time_when_the_client_wants_that(
-    client: OpenAI, workspace: Workspace
-) -> None:
+def test_parallel_calls_come_one_at_a_time_when_the_client_wants_that(client: OpenAI, workspace: Workspace) -> None:
     question = "offline: parallel 3"
     _, steps = converse(client, question, workspace, parallel_tool_calls=False)
 
@@ -248,9 +240,7 @@ def test_say_answers_exactly_that_after_the_rounds(client: OpenAI, workspace: Wo
     assert converse(client, "offline: say Nothing run.", workspace) == ("Nothing run.", [])
 
 
-def test_an_exec_directive_without_the_tool_says_that_nothing_was_run(
-    client: OpenAI, workspace: Workspace
-) -> None:
+def test_an_exec_directive_without_the_tool_says_that_nothing_was_run(client: OpenAI, workspace: Workspace) -> None:
     answer, steps = converse(client, "offline: exec pwd", workspace, tools=TOOLS[2:])
 
     assert steps == []

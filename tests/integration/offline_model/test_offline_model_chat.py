@@ -177,8 +177,6 @@ def test_a_schema_that_recurses_without_end_is_refused_in_time(client: OpenAI) -
 
 
 def test_the_json_object_format_is_answered_with_an_object(client: OpenAI) -> None:
-    completion = client.chat.completions.create(
-        model=MODEL, messages=MESSAGES, response_format={"type": "json_object"}
-    )
+    completion = client.chat.completions.create(model=MODEL, messages=MESSAGES, response_format={"type": "json_object"})
 
     assert json.loads(str(completion.choices[0].message.content))["model"] == MODEL

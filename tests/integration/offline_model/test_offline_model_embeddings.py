@@ -11,9 +11,7 @@ MODEL = "runyard-offline-embed"
 
 
 def embed(client: OpenAI, *texts: str, dimensions: int = 384) -> list[list[float]]:
-    answer = client.embeddings.create(
-        model=MODEL, input=list(texts), dimensions=dimensions, encoding_format="float"
-    )
+    answer = client.embeddings.create(model=MODEL, input=list(texts), dimensions=dimensions, encoding_format="float")
     assert [item.index for item in answer.data] == list(range(len(texts)))
     return [item.embedding for item in answer.data]
 
@@ -24,9 +22,7 @@ def cosine(one: list[float], other: list[float]) -> float:
 
 @pytest.mark.parametrize("text", ["A plain sentence.", "x", "   ", "日本語", "!!!", "the the the the"])
 @pytest.mark.parametrize("dimensions", [1, 7, 384, 1536])
-def test_every_vector_has_the_wanted_dimensions_and_length_one(
-    client: OpenAI, text: str, dimensions: int
-) -> None:
+def test_every_vector_has_the_wanted_dimensions_and_length_one(client: OpenAI, text: str, dimensions: int) -> None:
     [vector] = embed(client, text, dimensions=dimensions)
 
     assert len(vector) == dimensions

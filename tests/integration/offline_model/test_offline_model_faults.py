@@ -73,9 +73,7 @@ def test_a_tool_call_without_its_result_is_refused(client: OpenAI) -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/v1/chat/completions", 405), ("GET", "/v1/x", 404)]
-)
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/chat/completions", 405), ("GET", "/v1/x", 404)])
 def test_an_unknown_path_or_method_is_answered_in_the_same_envelope(
     http: httpx.Client, method: str, path: str, status: int
 ) -> None:
@@ -106,9 +104,7 @@ def test_it_answers_500_on_demand_for_chat_and_embeddings(client: OpenAI) -> Non
 
 def test_a_directive_fails_a_conversation_without_a_header(client: OpenAI) -> None:
     with pytest.raises(openai.RateLimitError):
-        client.chat.completions.create(
-            model=MODEL, messages=[{"role": "user", "content": "Go.\noffline: fail 429"}]
-        )
+        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Go.\noffline: fail 429"}])
 
 
 def test_it_never_answers_on_demand_and_serves_others_meanwhile(client: OpenAI, http: httpx.Client) -> None:
@@ -151,9 +147,7 @@ def test_a_broken_plain_answer_is_cut_in_half(http: httpx.Client) -> None:
 
 def test_an_answer_is_delayed_on_demand(client: OpenAI) -> None:
     started = time.monotonic()
-    client.chat.completions.create(
-        model=MODEL, messages=MESSAGES, extra_headers={"x-offline-delay-ms": "300"}
-    )
+    client.chat.completions.create(model=MODEL, messages=MESSAGES, extra_headers={"x-offline-delay-ms": "300"})
 
     assert time.monotonic() - started >= 0.3
 

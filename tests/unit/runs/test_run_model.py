@@ -91,7 +91,8 @@ def test_a_run_that_took_too_long_takes_no_further_step() -> None:
     [
         ("BudgetExceeded", EndReason.BUDGET_EXHAUSTED),
         ("StepLimitReached", EndReason.STEP_LIMIT),
-        ("States.Timeout", EndReason.TIME_LIMIT),
+        ("TimeLimitReached", EndReason.TIME_LIMIT),
+        ("States.Timeout", EndReason.SANDBOX_LOST),
         ("ProviderTimedOut", EndReason.PROVIDER_FAILED),
         ("SandboxLost", EndReason.SANDBOX_LOST),
         ("KeyError", EndReason.INTERNAL),
