@@ -1,5 +1,7 @@
 """The HTTP API's routes: each leads to its function, and none past the authorizer but the two that must."""
 
+import json
+
 import pytest
 from fastapi.routing import APIRoute
 
