@@ -24,7 +24,7 @@ from local.settings import Home
 _NOT_COPIED = (".git", ".venv", ".runyard", "node_modules", "cdk.out", "__pycache__", ".*_cache", ".hypothesis")
 _LINKED = (".venv", "node_modules")
 _CHANGED = Path("shared") / "agents" / "service.py"
-_STAGE = re.compile(r"^(?P<what>\D.*) in (?P<seconds>[0-9.]+) s$", re.MULTILINE)
+_STAGE = re.compile(r"^(?P<what>\D.*?)(?: on [0-9.:]+)? in (?P<seconds>[0-9.]+) s$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

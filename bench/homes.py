@@ -39,7 +39,6 @@ def home() -> Iterator[Home]:
 def fresh_home() -> Iterator[Home]:
     """Yield a home that isn't up yet, in a folder and on ports that nobody uses; it thinks with the offline model."""
     folder = Path(tempfile.mkdtemp(prefix="runyard-bench-home-"))
-    folder.chmod(0o755)  # sandboxes run as users of their own where root started the home
     own = read_home({"RUNYARD_HOME": str(folder / "home"), "RUNYARD_PORT_BASE": str(_free_ports())})
     try:
         yield own

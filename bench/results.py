@@ -26,7 +26,7 @@ class Result:
     rows: list[dict[str, Cell]]
     command: str
     date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    commit: str = field(default_factory=lambda: commit())
+    commit: str = field(default_factory=lambda: _COMMIT)
     python: str = field(default_factory=platform.python_version)
     cores: int = field(default_factory=lambda: os.process_cpu_count() or 1)
     system: str = field(default_factory=lambda: f"{platform.system()} {platform.machine()}")
@@ -69,3 +69,7 @@ def percentile(values: Sequence[float], percent: int) -> float:
 def rounded(value: float) -> float:
     """Return three digits: what is beyond them is noise."""
     return float(f"{value:.3g}")
+
+
+# Asked when the measurement begins: the tree may move on while it runs.
+_COMMIT: str = commit()

@@ -11,6 +11,8 @@ from rich.table import Table
 from bench import results
 from bench.results import Result, read
 
+_WIDE = 200
+
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.table", description=__doc__)
@@ -19,7 +21,8 @@ def main(arguments: Sequence[str]) -> None:
     files = sorted(folder.glob("*.json"))
     if not files:
         raise SystemExit(f"There are no results in {folder}; `make bench` makes some.")
-    console = Console(highlight=False, soft_wrap=True)
+    # Where nobody watches there is no width to keep to.
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
     for file in files:
         _show(read(file), console)
 

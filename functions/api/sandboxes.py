@@ -11,6 +11,7 @@ from shared.kernel.http import lambda_handler, once, require
 from shared.kernel.idempotency import Once
 from shared.kernel.pagination import Slice, cut, slice_of
 from shared.kernel.routing import Router
+from shared.kernel.waiting import Wait, wait_for
 from shared.sandboxes import service
 from shared.sandboxes.model import StopReason
 from shared.sandboxes.schemas import CreateSandbox, RegisterSandbox, RegistrationOut, SandboxOut
@@ -21,11 +22,13 @@ Writer = Annotated[Caller, Depends(require("sandboxes:write"))]
 
 
 @router.post("", status_code=202)
-def create_sandbox(body: CreateSandbox, caller: Writer, once: Annotated[Once, Depends(once)]) -> SandboxOut:
+def create_sandbox(
+    body: CreateSandbox, caller: Writer, once: Annotated[Once, Depends(once)], wait: Wait = 0
+) -> SandboxOut:
     with db.tenant(caller) as tx:
         created = once(tx, lambda: SandboxOut.of(service.create(tx, caller, ttl_s=body.ttl_s, metadata=body.metadata)))
     service.launch(caller, created.id)
-    return created
+    return wait_for(lambda: get_sandbox(created.id, caller), lambda seen: seen.status != "starting", seconds=wait)
 
 
 @router.post("/register")

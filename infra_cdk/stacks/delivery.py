@@ -40,7 +40,7 @@ _PAGES = """function handler(event) {
 # API Gateway answers a request without this header by itself; with it the API does, in its own envelope.
 _ASK = """function handler(event) {
   var headers = event.request.headers;
-  if (!headers.authorization) headers.authorization = { value: 'none' };
+  if (!headers.authorization || !headers.authorization.value.trim()) headers.authorization = { value: 'none' };
   return event.request;
 }"""
 

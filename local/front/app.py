@@ -19,7 +19,9 @@ from local.front.sockets import SocketForwarder
 from local.front.upstream import Upstream
 from local.settings import Home
 
-_FORWARDED = ("/v1", "/mcp", "/.well-known")
+_FORWARDED = ("/v1/", "/mcp", "/.well-known/")
+# The same paths that CloudFront sends to the API in AWS.
+_FORWARDED_PATHS = ("/v1/{rest:path}", "/mcp", "/mcp/{rest:path}", "/.well-known/{rest:path}")
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # Everything from here and nothing from elsewhere; the docs' viewer writes styles and pictures into its page.
 _PAGE_HEADERS = {
@@ -54,14 +56,8 @@ def create_app(home: Home, files: Path) -> Starlette:
 
 def _routes(forwarder: Forwarder, sockets: SocketForwarder, files: Path) -> list[BaseRoute]:
     console = files / "console"
-    forwarded: list[BaseRoute] = []
-    for prefix in _FORWARDED:
-        forwarded += [
-            Route(prefix, forwarder, methods=_METHODS),
-            Route(prefix + "/{rest:path}", forwarder, methods=_METHODS),
-        ]
     return [
-        *forwarded,
+        *(Route(path, forwarder, methods=_METHODS) for path in _FORWARDED_PATHS),
         WebSocketRoute("/ws", sockets.serve),
         Route("/healthz", lambda _: JSONResponse({"status": "ok"})),
         Route("/openapi.json", lambda _: _file(files / "docs" / "openapi.json")),

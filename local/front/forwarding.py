@@ -71,7 +71,8 @@ class Forwarder:
         headers = [(b"host", self._upstream.host(api_id).encode()), *_end_to_end(request.scope["headers"])]
         client = request.client.host if request.client else "unknown"
         known = request.headers.get("x-forwarded-for")
-        if "authorization" not in request.headers:
+        if not request.headers.get("authorization", "").strip():
+            headers = [(name, value) for name, value in headers if name != b"authorization"]
             # As CloudFront's function does: without one API Gateway would not even ask the authorizer.
             headers.append((b"authorization", b"none"))
         headers.append((b"x-forwarded-for", f"{known}, {client}".encode() if known else client.encode()))

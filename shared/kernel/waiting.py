@@ -11,7 +11,9 @@ MAX_WAIT_S = 25
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.25
 
-Wait = Annotated[int, Query(ge=0, le=30, description=f"Seconds to wait for the end; {MAX_WAIT_S} at most count.")]
+Wait = Annotated[
+    int, Query(ge=0, le=30, description=f"Seconds to wait for what was asked to be there; {MAX_WAIT_S} at most count.")
+]
 
 
 def wait_for[T](look: Callable[[], T], enough: Callable[[T], bool], *, seconds: float) -> T:

@@ -1,5 +1,6 @@
 """A deployed home under test: made as a user makes it, spoken to over HTTP, its parts killed and started again."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -91,12 +92,10 @@ class Deployed:
         name = f"runyard-local-{function}"
         found = 0
         for process in self._descendants_of_the_emulator():
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 if process.environ().get("AWS_LAMBDA_FUNCTION_NAME") == name:
                     process.kill()
                     found += 1
-            except psutil.Error:
-                continue
         return found
 
     def _descendants_of_the_emulator(self) -> Iterator[psutil.Process]:
@@ -118,12 +117,11 @@ class Deployed:
     def jail_with(self, marker: str) -> psutil.Process | None:
         """Return the jail that has `marker`, e.g. its sandbox's id, in a command line of its own or inside."""
         for jail in self.process(FARGATE).children():
-            for process in (jail, *jail.children(recursive=True)):
-                try:
-                    if any(marker in word for word in process.cmdline()):
-                        return jail
-                except psutil.Error:
-                    continue
+            # One that ends while we look is none.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family = (jail, *jail.children(recursive=True))
+                if any(marker in word for process in family for word in process.cmdline()):
+                    return jail
         return None
 
     # --- behind the door --------------------------------------------------------------------------------------------
