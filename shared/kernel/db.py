@@ -25,7 +25,8 @@ type Row = dict[str, Any]
 
 # A killed backend is noticed at the first statement; by then several pooled connections may be dead at once.
 _ATTEMPTS = 6
-_CONNECT_TIMEOUT_S = 5
+# A caller waits this long at most for a database that is gone; the state machine tries for longer.
+_CONNECT_TIMEOUT_S = 3
 _POOL_SIZE = 8
 
 
@@ -52,7 +53,7 @@ def _pool() -> ConnectionPool[Tx]:
         kwargs=_connection_parameters,
         min_size=0,
         max_size=_POOL_SIZE,
-        timeout=_CONNECT_TIMEOUT_S * 2,
+        timeout=_CONNECT_TIMEOUT_S,
         max_idle=120,
         reconnect_timeout=_CONNECT_TIMEOUT_S,
         open=True,
