@@ -69,7 +69,7 @@ down: install ## Stop every part; its state is kept.
 status: install ## Show how every part is.
 	@$(PYTHON) -m local status
 
-logs: install ## Show the logs' last lines (part=<name> for one, follow=1 to go on).
+logs: install ## Show the logs' last lines (part=<name> or part=functions, follow=1 to go on).
 	@$(PYTHON) -m local logs $(part) $(if $(follow),--follow)
 
 reset: install ## Delete all the home remembers (yes=1 does not ask).

@@ -19,7 +19,8 @@ _ASSETS: Final = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
 _MISSING: Final = frozenset({"ParameterNotFound", "ResourceNotFoundException", "ValidationError"})
 
 
-def _client(home: Home, service: str) -> Any:
+def client_of(home: Home, service: str) -> Any:
+    """Return a boto3 client of one of the emulator's services."""
     given = home.aws_environment()
     # Typed by name, boto3-stubs know a few services only.
     make: Callable[..., Any] = boto3.client
@@ -40,7 +41,7 @@ def _is_missing(error: ClientError) -> bool:
 def deployed_digest(home: Home) -> str | None:
     """Return the digest of the sources that were deployed last, or None when nothing is deployed."""
     try:
-        return str(_client(home, "ssm").get_parameter(Name=_DIGEST_PARAMETER)["Parameter"]["Value"])
+        return str(client_of(home, "ssm").get_parameter(Name=_DIGEST_PARAMETER)["Parameter"]["Value"])
     except ClientError as error:
         if _is_missing(error):
             return None
@@ -49,13 +50,13 @@ def deployed_digest(home: Home) -> str | None:
 
 def remember_digest(home: Home, digest: str) -> None:
     """Note in the emulator which sources were deployed."""
-    _client(home, "ssm").put_parameter(Name=_DIGEST_PARAMETER, Value=digest, Type="String", Overwrite=True)
+    client_of(home, "ssm").put_parameter(Name=_DIGEST_PARAMETER, Value=digest, Type="String", Overwrite=True)
 
 
 def forget_digest(home: Home) -> None:
     """Take the note back, so that a deploy that breaks off half-way is done again."""
     try:
-        _client(home, "ssm").delete_parameter(Name=_DIGEST_PARAMETER)
+        client_of(home, "ssm").delete_parameter(Name=_DIGEST_PARAMETER)
     except ClientError as error:
         if not _is_missing(error):
             raise
@@ -63,7 +64,7 @@ def forget_digest(home: Home) -> None:
 
 def stack_outputs(home: Home) -> dict[str, dict[str, str]]:
     """Return the outputs of each of our stacks, by stack name."""
-    stacks = _client(home, "cloudformation").get_paginator("describe_stacks").paginate().search("Stacks[]")
+    stacks = client_of(home, "cloudformation").get_paginator("describe_stacks").paginate().search("Stacks[]")
     return {
         stack["StackName"]: {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
         for stack in stacks
@@ -74,7 +75,7 @@ def stack_outputs(home: Home) -> dict[str, dict[str, str]]:
 def is_bootstrapped(home: Home) -> bool:
     """Tell whether `cdk bootstrap` has left its stack."""
     try:
-        stacks = _client(home, "cloudformation").describe_stacks(StackName="CDKToolkit")["Stacks"]
+        stacks = client_of(home, "cloudformation").describe_stacks(StackName="CDKToolkit")["Stacks"]
     except ClientError as error:
         if _is_missing(error):
             return False
@@ -88,7 +89,7 @@ def delete_orphaned_assets(home: Home) -> None:
     Objects are on disk at once, stacks only after a graceful stop: a hard kill in between leaves a bucket that belongs
     to no stack and that no new bootstrap could make.
     """
-    client = _client(home, "s3")
+    client = client_of(home, "s3")
     if _ASSETS not in {bucket["Name"] for bucket in client.list_buckets().get("Buckets", [])}:
         return
     versions = client.get_paginator("list_object_versions").paginate(Bucket=_ASSETS)
@@ -99,7 +100,7 @@ def delete_orphaned_assets(home: Home) -> None:
 
 def put_model_key(home: Home, key: str) -> bool:
     """Hand the model provider's key to the functions; return whether that changed anything."""
-    client = _client(home, "secretsmanager")
+    client = client_of(home, "secretsmanager")
     try:
         if client.get_secret_value(SecretId=_MODEL_KEY)["SecretString"] == key:
             return False
@@ -113,7 +114,7 @@ def put_model_key(home: Home, key: str) -> bool:
 def operator_key(home: Home) -> str:
     """Return the operator's API key, which the migration stored. Raises `HomeError` before the first deploy."""
     try:
-        return str(_client(home, "secretsmanager").get_secret_value(SecretId=_OPERATOR_KEY)["SecretString"])
+        return str(client_of(home, "secretsmanager").get_secret_value(SecretId=_OPERATOR_KEY)["SecretString"])
     except ClientError as error:
         if not _is_missing(error):
             raise

@@ -15,6 +15,9 @@ from local.settings import LOOPBACK, Home, read_home
 from local.supervising import Condition, PartStatus
 from local.terminal import Terminal
 
+_LOGS = [*(part.name for part in PARTS), "deploy"]
+# Not a part: what runs in the emulator.
+_FUNCTIONS = "functions"
 _STOPPED_STATUS = 3  # as `systemctl status` answers for what is not running
 
 
@@ -49,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     command("down", _down, "Stop every part, keeping its state.")
     command("status", _status, "Show how every part is; exit status 1 when one is in trouble, 3 when all are stopped.")
     logs = command("logs", _logs, "Show the last lines of the parts' logs.")
-    logs.add_argument("part", nargs="?", choices=[*(part.name for part in PARTS), "deploy"], help="only this one")
+    logs.add_argument(
+        "part", nargs="?", choices=[*(part.name for part in PARTS), "deploy", _FUNCTIONS], help="only this one"
+    )
     logs.add_argument("-f", "--follow", action="store_true", help="go on showing what is written")
     logs.add_argument("-n", "--lines", type=int, default=40, help="lines per log (default 40)")
     reset = command("reset", _reset, "Stop every part and delete all the home remembers.")
@@ -121,7 +126,13 @@ def _describe(home: Home, status: PartStatus) -> str:
 
 
 def _logs(home: Home, terminal: Terminal, options: argparse.Namespace) -> int:
-    names = [options.part] if options.part else [*(part.name for part in PARTS), "deploy"]
+    if options.part == _FUNCTIONS:
+        from local.function_logs import lines
+
+        for line in lines(home, last=options.lines, follow=options.follow):
+            print(line, flush=True)
+        return 0
+    names = [options.part] if options.part else _LOGS
     files = [str(home.logs / f"{name}.log") for name in names if (home.logs / f"{name}.log").exists()]
     if not files:
         terminal.say(f"There are no logs yet in {home.logs}.")

@@ -36,11 +36,21 @@ def poll(sandbox: Sandbox, *, command_id: str, wait_s: int) -> dict[str, Any]:
 
 
 def write_file(sandbox: Sandbox, path: str, content: bytes) -> dict[str, Any]:
-    return _object(_call(sandbox, "PUT", f"/files/{quote(path.lstrip('/'))}", content))
+    return _object(_call(sandbox, "PUT", file_url(path), content))
 
 
 def read_file(sandbox: Sandbox, path: str) -> bytes:
-    return _call(sandbox, "GET", f"/files/{quote(path.lstrip('/'))}")
+    return _call(sandbox, "GET", file_url(path))
+
+
+def file_url(path: str) -> str:
+    """Return the program's address of a file; raise `FileRefused` for a path that would lead out of its files.
+
+    HTTP clients resolve `..` before they send: the program, which refuses it too, would never see it.
+    """
+    if {".", ".."} & set(path.split("/")):
+        raise FileRefused("path: no segment may be . or ..", param="path")
+    return f"/files/{quote(path.lstrip('/'))}"
 
 
 def list_files(sandbox: Sandbox, path: str) -> list[dict[str, Any]]:

@@ -144,7 +144,7 @@ class Deployed:
 
     def violations(self, org_id: str) -> list[Violation]:
         """Return what is wrong with the org's ledger."""
-        with _functions_environment(self.home), db.tenant(Caller.system(ids.read("org", org_id))) as tx:
+        with functions_environment(self.home), db.tenant(Caller.system(ids.read("org", org_id))) as tx:
             return billing.check(tx)
 
     def assert_ended_once(self, tenant: Tenant, run_id: str) -> None:
@@ -194,7 +194,7 @@ def local_command(home: Home, *arguments: str) -> "subprocess.CompletedProcess[s
 
 
 @contextmanager
-def _functions_environment(home: Home) -> Iterator[None]:
+def functions_environment(home: Home) -> Iterator[None]:
     """Give the product's own code, called from here, the home's database for the length of the block."""
     before = dict(os.environ)
     os.environ |= {"RUNYARD_DATABASE_URL": database_url(home), "RUNYARD_DATABASE_IAM_AUTH": "0"}

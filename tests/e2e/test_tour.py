@@ -1,0 +1,36 @@
+"""The tour of the API in docs/api.md, run as a reader would paste it, block after block in one shell."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from local.settings import REPOSITORY
+from tests.e2e.deployed import Deployed
+
+BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def test_every_block_of_the_tour_runs_as_pasted(home: Deployed) -> None:
+    tour = (REPOSITORY / "docs" / "api.md").read_text()
+    blocks = BLOCK.findall(tour.replace("http://127.0.0.1:7070", home.home.public_url))
+    assert len(blocks) > 10
+    # The repository's environment, wherever the tests run from.
+    script = "\n".join(["set -eu", *blocks]).replace(".venv/bin/python", sys.executable)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RUNYARD_", "OPENAI_"))}
+    done = subprocess.run(
+        ["bash"],
+        input=script,
+        cwd=REPOSITORY,
+        env=kept
+        | {"RUNYARD_HOME": str(home.home.folder), "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}"}
+        | home.home.part_environment(),
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert '"error":' not in done.stdout, done.stdout[-3000:]
+    assert "run.succeeded" in done.stdout
