@@ -51,18 +51,6 @@ def put(key: str, value: bytes, *, ttl_s: int) -> None:
         _breaker.succeeded()
 
 
-def drop(key: str) -> None:
-    """Remove a value. A lost removal is harmless only where readers check a version: see each caller."""
-    if not _breaker.allows():
-        return
-    try:
-        _client().delete(key)
-    except RedisError:
-        _breaker.failed()
-    else:
-        _breaker.succeeded()
-
-
 def is_up() -> bool:
     """Return whether Redis answers just now: for the health page."""
     try:

@@ -1,6 +1,5 @@
 """Who calls: the tenant, the actor and what they may do, as established by the authorizer alone."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -70,6 +69,3 @@ class Caller:
             plan="",
             request_id=request_id,
         )
-
-    def __str__(self) -> str:
-        return json.dumps({"org_id": str(self.org_id), "actor_id": self.actor_id, "role": self.role})

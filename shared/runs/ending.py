@@ -12,7 +12,7 @@ from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 from shared.kernel.errors import NotFound
-from shared.kernel.telemetry import logger
+from shared.kernel.telemetry import logger, measure
 from shared.runs import store
 from shared.runs.model import Run
 from shared.sandboxes import service as sandboxes
@@ -24,6 +24,7 @@ def end(caller: Caller, run_id: UUID, transition: Callable[[Tx, Run, int], Run])
 
     A run that has ended already is returned as it is: only its sandbox is seen to.
     """
+    ended_here = False
     with db.tenant(caller) as tx:
         run = existing(tx, run_id, lock=True)
         sandbox = sandboxes.of_run(tx, run_id)
@@ -33,6 +34,10 @@ def end(caller: Caller, run_id: UUID, transition: Callable[[Tx, Run, int], Run])
             models = inference.cost_under(tx, source_prefix=source(run_id))
             run = transition(tx, run, models + (sandbox.cost_microusd if sandbox else 0))
             _close(tx, caller, run)
+            ended_here = True
+    if ended_here:
+        measure("RunEnded", 1, status=run.status, end_reason=str(run.end_reason))
+        measure("RunCostMicrousd", run.cost_microusd, unit="None")
     if sandbox is not None:
         sandboxes.stop_task_of(caller, sandbox)
     return run
