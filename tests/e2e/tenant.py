@@ -22,11 +22,11 @@ class Tenant:
     http: httpx.Client
 
     def get(self, url: str, **parameters: Any) -> Any:
-        return _success(self.http.get(url, params=parameters)).json()
+        return success(self.http.get(url, params=parameters)).json()
 
     def post(self, path: str, body: dict[str, Any] | None = None, *, idempotency_key: str | None = None) -> Any:
         headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
-        return _success(self.http.post(path, json=body or {}, headers=headers)).json()
+        return success(self.http.post(path, json=body or {}, headers=headers)).json()
 
     def agent(self, *tools: str) -> str:
         """Return the id of a new agent; without tools named it has the default ones, sandbox included."""
@@ -49,7 +49,7 @@ class Tenant:
             answer = self.http.get(f"/v1/runs/{run_id}")
             if answer.status_code == 503:
                 return None
-            run: dict[str, Any] = _success(answer).json()
+            run: dict[str, Any] = success(answer).json()
             return run if run["ended_at"] else None
 
         return until(look, f"the end of {run_id}", within_s=within_s)
@@ -66,7 +66,7 @@ class Tenant:
 
     def events(self, run_id: str, *, after: int = 0) -> list[Event]:
         """Return the events there are beyond number `after`; empty when the run has no more to tell."""
-        answer = _success(self.http.get(f"/v1/runs/{run_id}/events", headers={"Last-Event-ID": str(after)}))
+        answer = success(self.http.get(f"/v1/runs/{run_id}/events", headers={"Last-Event-ID": str(after)}))
         return [] if answer.status_code == 204 else list(parse(answer.text.splitlines()))
 
     def balance(self) -> dict[str, int]:
@@ -74,7 +74,7 @@ class Tenant:
         return found
 
 
-def _success(answer: httpx.Response) -> httpx.Response:
+def success(answer: httpx.Response) -> httpx.Response:
     assert answer.is_success, (
         f"{answer.request.method} {answer.request.url} answered {answer.status_code}: {answer.text}"
     )

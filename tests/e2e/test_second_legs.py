@@ -6,7 +6,8 @@ from uuid import UUID
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.runs import service as runs
-from tests.e2e.deployed import Deployed, functions_environment
+from tests.e2e.deployed import Deployed, execution_arn, functions_environment, uuid_of
+from tests.e2e.tenant import success
 from tests.e2e.waiting import until
 
 
@@ -26,10 +27,37 @@ def test_a_run_that_was_committed_and_never_started_is_started_by_the_relay(home
     home.assert_ended_once(tenant, ended["id"])
 
 
-def test_the_reaper_finds_nothing_left_over_by_the_tests_before(home: Deployed) -> None:
+def test_a_run_that_nothing_drives_any_more_is_ended_by_the_reaper(home: Deployed) -> None:
+    tenant = home.tenant()
+    run_id = tenant.start_run("exec sleep 60")
+    until(lambda: tenant.get(f"/v1/runs/{run_id}/steps")["data"], "the run's first step")
+    home.aws("stepfunctions").stop_execution(executionArn=execution_arn(home, run_id))
+    _reap(home)
+    assert tenant.run(run_id)["ended_at"] is None, "only what has made no progress for long is ended"
+    home.rows("UPDATE runs SET progressed_at = now() - interval '1 day' WHERE id = %s RETURNING 1", uuid_of(run_id))
+    assert _reap(home)["runs"] == 1
+    ended = tenant.ended_run(run_id)
+    assert (ended["status"], ended["end_reason"]) == ("failed", "internal")
+    home.assert_ended_once(tenant, run_id)
+
+
+def test_a_sandbox_past_its_time_is_stopped_by_the_reaper(home: Deployed) -> None:
+    tenant = home.tenant()
+    sandbox = success(tenant.http.post("/v1/sandboxes?wait=25", json={"ttl_s": 60})).json()
+    assert sandbox["status"] == "ready"
+    statement = "UPDATE sandboxes SET expires_at = now() - interval '1 second' WHERE id = %s RETURNING 1"
+    home.rows(statement, uuid_of(sandbox["id"]))
+    assert _reap(home)["sandboxes"] >= 1
+    stopped = tenant.get(f"/v1/sandboxes/{sandbox['id']}")
+    assert (stopped["status"], stopped["reason"]) == ("stopped", "ttl")
+    assert tenant.balance()["held_microusd"] == 0
+
+
+def _reap(home: Deployed) -> dict[str, int]:
     answer = home.aws("lambda").invoke(FunctionName="runyard-local-schedules-reap", Payload=b"{}")
     assert "FunctionError" not in answer
-    assert set(json.loads(answer["Payload"].read())) == {"runs", "sandboxes", "holds", "keys"}
+    done: dict[str, int] = json.loads(answer["Payload"].read())
+    return done
 
 
 def test_an_event_that_was_sent_is_marked_as_sent(home: Deployed) -> None:

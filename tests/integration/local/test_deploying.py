@@ -9,7 +9,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from local import aws, deploying, processes
 from local.bringing_up import bring_up
-from local.deploying import CDK, Deployment
+from local.deploying import Deployment
 from local.errors import HomeError
 from local.parts import EMULATOR
 from local.settings import Home
@@ -29,8 +29,6 @@ CfnOutput(stack, "HttpApiId", value=value)
 CfnOutput(stack, "PublicUrl", value=endpoints["public_url"])
 app.synth()
 """
-
-pytestmark = pytest.mark.skipif(not CDK.exists(), reason="the CDK CLI is not installed: run `make install`")
 
 
 @pytest.fixture
