@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, model_va
 
 from shared.inference import vectors
 from shared.inference.model import ProviderAnsweredWrongly, Tokens
+from shared.kernel.text import storable
 
 _MALFORMED = "The model provider's answer is malformed; try again, or choose another model."
 
@@ -77,7 +78,7 @@ class _EmbeddingsAnswer(BaseModel):
 
 def read_chat(body: object) -> tuple[dict[str, Any], Tokens]:
     """Return the completion as it came, NUL characters apart, with its tokens; raise `ProviderAnsweredWrongly`."""
-    cleaned = _storable(body)
+    cleaned = storable(body)
     try:
         answer = _ChatAnswer.model_validate(cleaned)
     except ValidationError as error:
@@ -101,16 +102,3 @@ def read_embeddings(body: object, *, count: int) -> tuple[tuple[tuple[float, ...
 
 def _has_direction(vector: tuple[float, ...]) -> bool:
     return any(vector) and all(math.isfinite(value) for value in vector)
-
-
-def _storable(value: object) -> object:
-    """Replace what Postgres can't hold in a text: NUL and lone surrogates, which JSON can spell."""
-    match value:
-        case str():
-            return value.replace("\x00", "\ufffd").encode(errors="replace").decode()
-        case dict():
-            return {str(_storable(key)): _storable(item) for key, item in value.items()}
-        case list():
-            return [_storable(item) for item in value]
-        case _:
-            return value

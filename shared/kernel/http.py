@@ -141,6 +141,7 @@ def create_app(*routers: APIRouter) -> FastAPI:
         HTTPException,
         Replay,
         psycopg.OperationalError,
+        psycopg.DataError,
         PoolTimeout,
     ):
         app.add_exception_handler(kind, _answer_error)
@@ -206,6 +207,10 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
         case psycopg.OperationalError() | PoolTimeout():
             logger.warning("postgres unreachable", extra={"error": type(error).__name__})
             return _envelope(request, Unavailable("The database can't be reached; try again shortly.", retry_after_s=1))
+        case psycopg.DataError():
+            # A NUL in a query, a number beyond what the column holds: right in form, and nothing that can be there.
+            logger.warning("value refused by postgres", extra={"error": type(error).__name__})
+            return _envelope(request, InvalidRequest("A value is out of range or holds a NUL character."))
         case RequestValidationError():
             return _envelope(request, _first_fault(error))
         case HTTPException():

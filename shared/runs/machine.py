@@ -17,6 +17,7 @@ from shared.kernel.errors import NotFound
 from shared.runs import conversation, ending, store, tools
 from shared.runs.model import LEASE, EndReason, Run, RunEnded, Step, StepBusy, sandbox_ttl_s
 from shared.sandboxes import service as sandboxes
+from shared.sandboxes.model import StopReason
 
 
 def prepare(caller: Caller, run_id: UUID) -> bool:
@@ -37,7 +38,13 @@ def launch_sandbox(caller: Caller, run_id: UUID, *, wake_token: str) -> None:
         run = ending.existing(tx, run_id)
     if run.ended:
         raise RunEnded(f"The run is {run.status}.")
-    sandboxes.launch_for_run(caller, run_id=run_id, ttl_s=sandbox_ttl_s(run.timeout_s), wake_token=wake_token)
+    sandbox = sandboxes.launch_for_run(caller, run_id=run_id, ttl_s=sandbox_ttl_s(run.timeout_s), wake_token=wake_token)
+    with db.tenant(caller) as tx:
+        run = ending.existing(tx, run_id)
+    if run.ended:
+        # Ended while the sandbox was made: whoever ended it may have found none to stop.
+        sandboxes.end(caller, sandbox.id, reason=StopReason.RUN_ENDED)
+        raise RunEnded(f"The run is {run.status}.")
 
 
 def think(caller: Caller, run_id: UUID, step_no: int, *, worker: str) -> list[int]:

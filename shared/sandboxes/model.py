@@ -15,7 +15,8 @@ from shared.kernel.errors import Conflict, InvalidRequest, InvalidTransition, Pa
 PROGRAM_PORT = 7100
 DEFAULT_TTL_S = 900
 MAX_TTL_S = 3600
-MAX_FILE_BYTES = 5 * 1024 * 1024
+# In base64 it must fit the 6 MB that Lambda takes and gives in one call.
+MAX_FILE_BYTES = 4 * 1024 * 1024
 # What a caller may wait for in one request: API Gateway answers for us after 30 s.
 MAX_WAIT_S = 25
 

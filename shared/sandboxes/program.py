@@ -9,6 +9,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from shared.kernel.errors import InvalidRequest, NotFound
+from shared.kernel.text import storable
 from shared.sandboxes.model import MAX_FILE_BYTES, FileRefused, FileTooLarge, Sandbox, SandboxLost
 
 _CONNECT_S = 2
@@ -85,7 +86,7 @@ def _call(sandbox: Sandbox, method: str, path: str, body: dict[str, Any] | bytes
 
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(data)
+        found = storable(json.loads(data))
     except ValueError as error:
         raise SandboxLost("The sandbox gave an answer that is none.") from error
     if not isinstance(found, dict):
@@ -95,7 +96,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 def _refusal(status: int, data: bytes) -> FileRefused | FileTooLarge | InvalidRequest | NotFound | SandboxLost:
     try:
-        message = str(json.loads(data)["error"]["message"])[:500]
+        message = str(storable(json.loads(data)["error"]["message"]))[:500]
     except (ValueError, KeyError, TypeError):
         return SandboxLost(f"The sandbox answered with status {status}.")
     match status:

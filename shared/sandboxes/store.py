@@ -191,9 +191,8 @@ def end_command(tx: Tx, command_id: UUID, result: dict[str, Any]) -> Command | N
             "id": command_id,
             "status": result["status"],
             "exit_code": result.get("exit_code"),
-            # Postgres text has no NUL; what a program prints may.
-            "stdout": result.get("stdout", "").replace("\x00", "\ufffd"),
-            "stderr": result.get("stderr", "").replace("\x00", "\ufffd"),
+            "stdout": result.get("stdout", ""),
+            "stderr": result.get("stderr", ""),
             "truncated": bool(result.get("stdout_truncated") or result.get("stderr_truncated")),
             "duration_ms": result.get("duration_ms"),
         },

@@ -7,6 +7,7 @@ import pytest
 from fastapi import APIRouter
 
 from functions.api.agents import handler as agents
+from functions.api.audit import handler as audit
 from functions.api.identity import handler as identity
 from shared.kernel.caller import Caller
 from shared.kernel.http import lambda_handler
@@ -60,6 +61,20 @@ def test_an_unexpected_error_is_a_500_in_our_envelope_that_tells_nothing(
     assert (answer.status, answer.error) == (500, "internal")
     assert "hunter2" not in answer.text
     assert "RuntimeError" in logged()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/audit-events?action=a%00b", "/v1/audit-events?resource_id=%00", "/v1/audit-events?action=%ff"],
+)
+def test_a_query_that_postgres_can_not_hold_is_no_fault_of_ours(call: Call, org: Caller, path: str) -> None:
+    assert call(audit, "GET", path, org).status in (200, 400)
+
+
+def test_a_number_beyond_what_a_column_holds_is_a_400(call: Call, org: Caller) -> None:
+    made = call(agents, "POST", "/v1/agents", org, json={"name": "A"}).json
+    answer = call(agents, "GET", f"/v1/agents/{made['id']}/versions?cursor=99999999999", org)
+    assert (answer.status, answer.error) == (400, "invalid_request")
 
 
 def test_an_unknown_field_is_refused_by_name(call: Call, org: Caller) -> None:
