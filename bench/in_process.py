@@ -17,9 +17,11 @@ from shared.agents import service as agents
 from shared.agents.model import AgentConfig
 from shared.billing import service as billing
 from shared.identity import service as identity
-from shared.identity.model import OPERATOR_ORG_ID, OPERATOR_SCOPES, TENANT_SCOPES
+from shared.identity.model import OPERATOR_ORG_ID
+from shared.identity.policy import KEY_SCOPES, OPERATOR_SCOPES
 from shared.kernel import db, ids, settings
 from shared.kernel.caller import Caller
+from shared.orgs import service as orgs
 from shared.runs import service as runs
 from tests.services import running
 
@@ -152,12 +154,13 @@ def _tenant() -> Caller:
     org_id = ids.new()
     system = Caller.system(org_id, request_id="bench")
     with db.tenant(system) as tx:
-        _, key, _ = identity.create_org(tx, system, org_id=org_id, name="Bench", slug=None, plan="free", metadata={})
+        orgs.create_org(tx, system, org_id=org_id, name="Bench")
+        key, _ = identity.create_first_key(tx, system, org_id=org_id)
     return Caller(
         org_id=org_id,
         actor_id=ids.show("key", key.id),
         role="api",
-        scopes=TENANT_SCOPES,
+        scopes=KEY_SCOPES,
         plan="free",
         request_id="bench",
     )

@@ -5,7 +5,7 @@ From `needs` follow both the function's permissions (constructs/permissions.py) 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 
@@ -23,6 +23,10 @@ class Need(Enum):
     ANSWER_TASK_TOKENS = auto()
     START_SANDBOXES = auto()
     STOP_SANDBOXES = auto()
+    WRAP_SECRETS = auto()
+    REQUEST_LETTERS = auto()
+    SEND_MAIL = auto()
+    SIGN_IN_ELSEWHERE = auto()
     MIGRATE = auto()
 
 
@@ -36,6 +40,8 @@ class Function:
     timeout_s: int
     memory_mb: int = 512
     at_most_one: bool = False
+    # When the scheduler calls it, in its own words.
+    schedule: str = ""
 
     @property
     def name(self) -> str:
@@ -56,7 +62,8 @@ class Function:
 def _api(area: str, *needs: Need, layers: tuple[str, ...] = ()) -> Function:
     return Function(
         handler=f"functions.api.{area}.handler",
-        needs=frozenset({Need.DATABASE, Need.PUBLIC_URL, *needs}),
+        # The cache holds the rate limits.
+        needs=frozenset({Need.DATABASE, Need.CACHE, Need.PUBLIC_URL, *needs}),
         layers=("core", "web", *layers),
         timeout_s=29,
         memory_mb=1024,
@@ -75,8 +82,18 @@ def _step(state: str, *needs: Need, layers: tuple[str, ...] = (), timeout_s: int
 # Ending a sandbox stops its task and tells the run that may be waiting for it.
 _END_SANDBOXES = (Need.STOP_SANDBOXES, Need.ANSWER_TASK_TOKENS)
 
+_SIGN_IN = (Need.WRAP_SECRETS, Need.REQUEST_LETTERS)
+
 API = {
-    "identity": _api("identity", Need.CACHE),
+    "identity": _api("identity"),
+    "auth": _api("auth", *_SIGN_IN, layers=("tokens", "identity")),
+    "account": _api("account", *_SIGN_IN, layers=("tokens", "identity")),
+    "logins": _api("logins", Need.WRAP_SECRETS, Need.SIGN_IN_ELSEWHERE, layers=("tokens", "identity")),
+    "orgs": _api("orgs"),
+    "members": _api("members", Need.REQUEST_LETTERS),
+    "quotas": _api("quotas"),
+    "teams": _api("teams"),
+    "api_keys": _api("api_keys"),
     "agents": _api("agents"),
     "runs": _api("runs", Need.START_RUNS, Need.STOP_RUNS, *_END_SANDBOXES),
     "sandboxes": _api("sandboxes", Need.START_SANDBOXES, *_END_SANDBOXES),
@@ -89,11 +106,13 @@ API = {
 }
 
 AUTHORIZER = Function(
-    handler="functions.authorizer.handler", needs=frozenset({Need.DATABASE}), timeout_s=10, memory_mb=1024
+    handler="functions.authorizer.handler",
+    needs=frozenset({Need.DATABASE, Need.PUBLIC_URL}),
+    layers=("core", "tokens"),
+    timeout_s=10,
+    memory_mb=1024,
 )
-WEBSOCKET_AUTHORIZER = Function(
-    handler="functions.authorizer.websocket_handler", needs=frozenset({Need.DATABASE}), timeout_s=10
-)
+WEBSOCKET_AUTHORIZER = replace(AUTHORIZER, handler="functions.authorizer.websocket_handler", memory_mb=512)
 
 SOCKETS = {
     route: Function(handler=f"functions.sockets.{route}.handler", needs=frozenset(), timeout_s=10)
@@ -110,23 +129,36 @@ STEPS = {
     "Fail": _step("fail", Need.PUBLISH_EVENTS, *_END_SANDBOXES),
 }
 
-# The relay and the reaper look for work themselves: a second one at the same time would only look in vain.
+
+def _schedule(name: str, schedule: str, *needs: Need, layers: tuple[str, ...] = (), timeout_s: int = 50) -> Function:
+    """Schedules look for work themselves: a second one at the same time would only look in vain."""
+    return Function(
+        handler=f"functions.schedules.{name}.handler",
+        needs=frozenset({Need.DATABASE, *needs}),
+        layers=("core", *layers),
+        timeout_s=timeout_s,
+        at_most_one=True,
+        schedule=schedule,
+    )
+
+
+_EACH_MINUTE = "rate(1 minute)"
 SCHEDULES = {
-    "relay_outbox": Function(
-        handler="functions.schedules.relay_outbox.handler",
-        needs=frozenset({Need.DATABASE, Need.PUBLISH_EVENTS}),
-        timeout_s=50,
-        at_most_one=True,
-    ),
-    "reap": Function(
-        handler="functions.schedules.reap.handler",
-        needs=frozenset({Need.DATABASE, Need.START_RUNS, Need.OBSERVE_RUNS, *_END_SANDBOXES}),
-        timeout_s=50,
-        at_most_one=True,
-    ),
+    "relay_outbox": _schedule("relay_outbox", _EACH_MINUTE, Need.PUBLISH_EVENTS),
+    "reap": _schedule("reap", _EACH_MINUTE, Need.START_RUNS, Need.OBSERVE_RUNS, Need.REQUEST_LETTERS, *_END_SANDBOXES),
+    "rotate_keys": _schedule("rotate_keys", "rate(1 day)", Need.WRAP_SECRETS, layers=("tokens",)),
+    "tidy": _schedule("tidy", "cron(10 2 * * ? *)", timeout_s=600),
+    "partition": _schedule("partition", "rate(1 day)", Need.MIGRATE, layers=("migrations",)),
+    "reconcile_quotas": _schedule("reconcile_quotas", "cron(30 2 * * ? *)", timeout_s=900),
+    "verify_audit": _schedule("verify_audit", "cron(0 3 * * ? *)", timeout_s=900),
 }
 
 QUEUES = {
+    "send_letters": Function(
+        handler="functions.queues.send_letters.handler",
+        needs=frozenset({Need.DATABASE, Need.PUBLIC_URL, Need.SEND_MAIL}),
+        timeout_s=30,
+    ),
     "start_runs": Function(
         handler="functions.queues.start_runs.handler", needs=frozenset({Need.START_RUNS}), timeout_s=30
     ),

@@ -35,6 +35,10 @@ class Names:
         return self.prefix
 
     @property
+    def mail_queue(self) -> str:
+        return self.function("send-letters")
+
+    @property
     def run_machine(self) -> str:
         return f"{self.prefix}-agent-run"
 
@@ -59,6 +63,9 @@ class Names:
 
     def event_bus_arn(self, stack: Stack) -> str:
         return stack.format_arn(service="events", resource="event-bus", resource_name=self.event_bus)
+
+    def mail_queue_arn(self, stack: Stack) -> str:
+        return stack.format_arn(service="sqs", resource=self.mail_queue)
 
     def run_machine_arn(self, stack: Stack) -> str:
         return _colon_arn(stack, "states", "stateMachine", self.run_machine)

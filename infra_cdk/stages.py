@@ -36,6 +36,9 @@ class HomeEndpoints:
     model_base_url: str = "http://127.0.0.1:7074/v1"
     model: str = "runyard-offline"
     embedding_model: str = "runyard-offline-embed"
+    mail_from: str = "runyard@localhost"
+    # What the front door proves itself with.
+    edge_secret: str = "edge"  # noqa: S105 - a stand-in for synthesis; a real home's is random
 
     @classmethod
     def read(cls, path: Path) -> "HomeEndpoints":
@@ -62,6 +65,8 @@ class Stage:
     # What customers call it. Without one the API's own address is used.
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ()
+    # Letters to people come from here: an address, or a domain, that SES has verified.
+    mail_from: str = "no-reply@runyard.invalid"
     model_base_url: str = "https://api.openai.com/v1"
     model: str = "gpt-5-mini"
     embedding_model: str = "text-embedding-3-small"
@@ -126,7 +131,8 @@ STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (LOCAL, DEV, STAGI
 
 
 def stage_of(node: Node) -> Stage:
-    """Return the stage chosen with `-c stage=`, with the settings given as `-c endpoints=`, `layers=`, `public_url=`.
+    """Return the stage chosen with `-c stage=`, with the settings given as `-c endpoints=`, `layers=`, `public_url=`,
+    `mail_from=`.
 
     Raises `StageError` when there is no such stage, or a setting can't be used.
     """
@@ -138,6 +144,8 @@ def stage_of(node: Node) -> Stage:
         stage = replace(stage, layers_cache=Path(str(layers_cache)))
     if public_url := node.try_get_context("public_url"):
         stage = replace(stage, public_url=str(public_url))
+    if mail_from := node.try_get_context("mail_from"):
+        stage = replace(stage, mail_from=str(mail_from))
     if stage.home and (endpoints := node.try_get_context("endpoints")):
         stage = replace(stage, home=HomeEndpoints.read(Path(str(endpoints))))
     return stage

@@ -61,6 +61,8 @@ LAYERS = {
     for layer in (
         Layer("core"),
         Layer("web", extends=("core",)),
+        Layer("tokens", extends=("core",)),
+        Layer("identity", extends=("core", "tokens")),
         # Not above web: the steps think without it.
         Layer("inference", extends=("core",)),
         Layer("migrations", extends=("core",)),

@@ -15,8 +15,9 @@ from local.errors import HomeError
 from local.parts.part import source_files
 from local.parts.postgres import database_url, migration_database_url
 from local.parts.redis import redis_url
+from local.passwords import read_passwords
 from local.processes import last_lines, write_atomically
-from local.settings import ACCOUNT, REGION, REPOSITORY, Home
+from local.settings import ACCOUNT, MAIL_FROM, REGION, REPOSITORY, Home
 from local.terminal import Terminal
 
 CDK: Final = REPOSITORY / "node_modules" / ".bin" / "cdk"
@@ -59,6 +60,8 @@ def write_endpoints(home: Home) -> None:
         "model_base_url": home.provider.base_url,
         "model": home.provider.chat_model,
         "embedding_model": home.provider.embedding_model,
+        "mail_from": MAIL_FROM,
+        "edge_secret": read_passwords(home).edge,
     }
     text = json.dumps(endpoints, indent=1) + "\n"
     if not home.endpoints_file.exists() or home.endpoints_file.read_text() != text:

@@ -10,6 +10,8 @@ from local.errors import HomeError
 REPOSITORY = Path(__file__).resolve().parent.parent
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
+# Letters of a home come from here; nothing leaves the machine, `make mail` shows them.
+MAIL_FROM = "runyard@localhost.localdomain"
 LOOPBACK = "127.0.0.1"
 OFFLINE_KEY = "offline"
 STACK_PREFIX = "runyard-local-"

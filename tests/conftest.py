@@ -7,10 +7,13 @@ import pytest
 from redis import Redis
 
 from shared.identity import service as identity
-from shared.identity.model import OPERATOR_ORG_ID, OPERATOR_SCOPES, TENANT_SCOPES
-from shared.kernel import db, ids, settings
+from shared.identity.model import OPERATOR_ORG_ID
+from shared.identity.policy import KEY_SCOPES, OPERATOR_SCOPES
+from shared.kernel import aws, db, ids, settings
 from shared.kernel.caller import Caller
+from shared.orgs import service as orgs
 from tests import api_gateway
+from tests.emulator import Emulator
 from tests.model_provider import provider as provider
 from tests.services import Services, running
 
@@ -25,6 +28,11 @@ _ENVIRONMENT = {
     "RUNYARD_MODEL": "runyard-offline",
     "RUNYARD_EMBEDDING_MODEL": "runyard-offline-embed",
     "RUNYARD_EVENT_BUS": "runyard",
+    "RUNYARD_IDENTITY_KEY_ARN": "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000001",
+    "RUNYARD_MAIL_QUEUE": "letters",
+    "RUNYARD_MAIL_FROM": "runyard@runyard.test",
+    "RUNYARD_OAUTH_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:000000000000:secret:oauth-clients",
+    "RUNYARD_PRIVATE_ISSUERS": "1",
     "RUNYARD_RUN_MACHINE_ARN": "arn:aws:states:us-east-1:000000000000:stateMachine:AgentRun",
     "RUNYARD_SANDBOX_CLUSTER": "sandboxes",
     "RUNYARD_SANDBOX_TASK_DEFINITION": "sandbox",
@@ -72,6 +80,25 @@ def redis(services: Services, database: str) -> Iterator[Redis]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def started_emulator(services: Services) -> Emulator:
+    """The emulator of this test process, started for the first test that needs it."""
+    services.emulator.start()
+    return Emulator(services.home.emulator_url)
+
+
+@pytest.fixture
+def emulator(started_emulator: Emulator, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """AWS for this test: KMS with the identity key, the queue of letters (empty), SES with a verified sender."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", started_emulator.url)
+    monkeypatch.setenv("RUNYARD_IDENTITY_KEY_ARN", started_emulator.identity_key_arn)
+    settings.forget()
+    aws.client.cache_clear()
+    started_emulator.prepare(queue=_ENVIRONMENT["RUNYARD_MAIL_QUEUE"], sender=_ENVIRONMENT["RUNYARD_MAIL_FROM"])
+    yield started_emulator
+    aws.client.cache_clear()
+
+
 @pytest.fixture
 def org(database: str) -> Caller:
     """A tenant's key with every scope that a tenant can have. The tenant has no credits yet."""
@@ -115,12 +142,13 @@ def _tenant(name: str) -> Caller:
     org_id = ids.new()
     system = Caller.system(org_id, request_id="test")
     with db.tenant(system) as tx:
-        _, key, _ = identity.create_org(tx, system, org_id=org_id, name=name, slug=None, plan="free", metadata={})
+        orgs.create_org(tx, system, org_id=org_id, name=name)
+        key, _ = identity.create_first_key(tx, system, org_id=org_id)
     return Caller(
         org_id=org_id,
         actor_id=ids.show("key", key.id),
         role="api",
-        scopes=TENANT_SCOPES,
+        scopes=KEY_SCOPES,
         plan="free",
         request_id="test",
     )

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from local import processes
+from local.parts.emulator import EMULATOR
 from local.parts.part import Part
 from local.parts.postgres import DATABASE, POSTGRES, database_url, migration_database_url, superuser_url
 from local.parts.redis import REDIS, redis_url
@@ -21,7 +22,7 @@ from shared.kernel.settings import MigrationSettings
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 # The machine won't lose power during a test; a killed server still finds all that it had written.
-_HASTY = {"postgres": ("--fsync=off", "--full_page_writes=off"), "redis": ("--appendfsync", "no")}
+_HASTY = {"postgres": ("--fsync=off", "--full_page_writes=off"), "redis": ("--appendfsync", "no"), "emulator": ()}
 
 
 @dataclass(slots=True)
@@ -79,6 +80,8 @@ class Services:
     home: Home
     postgres: Server
     redis: Server
+    # Started by those tests that need AWS.
+    emulator: Server
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
@@ -125,7 +128,7 @@ def running(folder: Path) -> Iterator[Services]:
     )
     for place in (home.folder, home.state, home.logs, home.run):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    services = Services(home, Server(home, POSTGRES), Server(home, REDIS))
+    services = Services(home, Server(home, POSTGRES), Server(home, REDIS), Server(home, EMULATOR))
     with ExitStack() as cleanup:
         for server in (services.postgres, services.redis):
             cleanup.callback(server.stop)
@@ -134,10 +137,11 @@ def running(folder: Path) -> Iterator[Services]:
             MigrationSettings(url=migration_database_url(home), password_secret_arn=None, operator_secret_arn="unused"),
             _MIGRATIONS,
         )
+        cleanup.callback(services.emulator.stop)
         yield services
 
 
-_PORT_VARIABLES = ("RUNYARD_POSTGRES_PORT", "RUNYARD_REDIS_PORT")
+_PORT_VARIABLES = ("RUNYARD_POSTGRES_PORT", "RUNYARD_REDIS_PORT", "RUNYARD_EMULATOR_PORT")
 
 
 def _free_ports(count: int) -> list[str]:

@@ -6,7 +6,6 @@ from fastapi import Depends
 
 from shared.billing import service
 from shared.billing.schemas import BalanceOut, EntryOut, GrantCredits
-from shared.identity import service as identity
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.fields import Page
@@ -14,6 +13,7 @@ from shared.kernel.http import lambda_handler, once, require
 from shared.kernel.idempotency import Once
 from shared.kernel.pagination import Slice, cut, slice_of
 from shared.kernel.routing import Router
+from shared.orgs import service as orgs
 
 router = Router(prefix="/v1/credits", tags=["credits"])
 
@@ -47,7 +47,7 @@ def grant_credits(
 
     def grant() -> EntryOut:
         with db.acting_for(tx, receiver.org_id):
-            identity.get_org(tx, receiver.org_id)
+            orgs.get_org(tx, receiver.org_id)
             source_id = body.source_id or f"grant:{ids.new()}"
             entry = service.grant(
                 tx, receiver, amount_microusd=body.amount_microusd, source_id=source_id, reason=body.reason

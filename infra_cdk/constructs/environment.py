@@ -53,7 +53,10 @@ def _model_provider(platform: Platform, _: Stack) -> _Variables:
 
 def _public_url(platform: Platform, _: Stack) -> _Variables:
     stage = platform.stage
-    return {"RUNYARD_PUBLIC_URL": stage.home.public_url if stage.home else stage.public_url or _api_url(platform)}
+    return {
+        "RUNYARD_PUBLIC_URL": stage.home.public_url if stage.home else stage.public_url or _api_url(platform),
+        "RUNYARD_EDGE_SECRET": platform.secrets.edge,
+    }
 
 
 def _runs(platform: Platform, stack: Stack) -> _Variables:
@@ -69,6 +72,18 @@ def _sandboxes(platform: Platform, _: Stack) -> _Variables:
         "RUNYARD_PLATFORM_URL_FOR_SANDBOXES": (
             platform.stage.home.public_url if platform.stage.home else _api_url(platform)
         ),
+    }
+
+
+def _mail(platform: Platform, _: Stack) -> _Variables:
+    return {"RUNYARD_MAIL_FROM": (platform.stage.home or platform.stage).mail_from}
+
+
+def _logins(platform: Platform, _: Stack) -> _Variables:
+    return {
+        "RUNYARD_OAUTH_SECRET_ARN": platform.secrets.oauth_clients_arn,
+        # At home an issuer may be this machine; in AWS nobody makes a function call into the VPC.
+        "RUNYARD_PRIVATE_ISSUERS": "0" if platform.stage.in_aws else "1",
     }
 
 
@@ -94,5 +109,9 @@ _VARIABLES: Mapping[Need, Callable[[Platform, Stack], _Variables]] = {
     Need.ANSWER_TASK_TOKENS: _nothing,
     Need.START_SANDBOXES: _sandboxes,
     Need.STOP_SANDBOXES: _sandboxes,
+    Need.WRAP_SECRETS: lambda platform, _: {"RUNYARD_IDENTITY_KEY_ARN": platform.secrets.identity_key_arn},
+    Need.REQUEST_LETTERS: lambda platform, _: {"RUNYARD_MAIL_QUEUE": platform.names.mail_queue},
+    Need.SEND_MAIL: _mail,
+    Need.SIGN_IN_ELSEWHERE: _logins,
     Need.MIGRATE: _migration,
 }

@@ -83,6 +83,27 @@ def _answer_task_tokens(platform: Platform, stack: Stack) -> _Statements:
     return [_allow("states:SendTaskSuccess", "states:SendTaskFailure", on=[platform.names.run_machine_arn(stack)])]
 
 
+def _wrap_secrets(platform: Platform, _: Stack) -> _Statements:
+    return [_allow("kms:Decrypt", "kms:Encrypt", on=[platform.secrets.identity_key_arn])]
+
+
+def _request_letters(platform: Platform, stack: Stack) -> _Statements:
+    return [_allow("sqs:GetQueueUrl", "sqs:SendMessage", on=[platform.names.mail_queue_arn(stack)])]
+
+
+def _send_mail(platform: Platform, stack: Stack) -> _Statements:
+    sender = (platform.stage.home or platform.stage).mail_from
+    identities = [
+        stack.format_arn(service="ses", resource="identity", resource_name=name)
+        for name in (sender, sender.rpartition("@")[2])
+    ]
+    return [_allow("ses:SendEmail", on=identities, when={"StringEquals": {"ses:FromAddress": sender}})]
+
+
+def _sign_in_elsewhere(platform: Platform, _: Stack) -> _Statements:
+    return [_allow("secretsmanager:GetSecretValue", on=[platform.secrets.oauth_clients_arn]), _decrypt(platform)]
+
+
 def _start_sandboxes(platform: Platform, stack: Stack) -> _Statements:
     names = platform.names
     return [
@@ -117,5 +138,9 @@ _STATEMENTS: Mapping[Need, Callable[[Platform, Stack], _Statements]] = {
     Need.ANSWER_TASK_TOKENS: _answer_task_tokens,
     Need.START_SANDBOXES: _start_sandboxes,
     Need.STOP_SANDBOXES: _stop_sandboxes,
+    Need.WRAP_SECRETS: _wrap_secrets,
+    Need.REQUEST_LETTERS: _request_letters,
+    Need.SEND_MAIL: _send_mail,
+    Need.SIGN_IN_ELSEWHERE: _sign_in_elsewhere,
     Need.MIGRATE: _migrate,
 }

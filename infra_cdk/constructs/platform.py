@@ -41,11 +41,15 @@ class Data:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """The stage's secrets, and the key they are encrypted with."""
+    """The stage's secrets and the key they are encrypted with; the key that wraps what identity keeps in Postgres."""
 
     key_arn: str
     operator_arn: str
     model_provider_arn: str
+    oauth_clients_arn: str
+    identity_key_arn: str
+    # What the edge in front of the API proves itself with; resolved when it is deployed.
+    edge: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

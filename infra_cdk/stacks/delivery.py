@@ -15,10 +15,8 @@ from infra_cdk.constructs.nag import ANY_RESOURCE, accept
 from infra_cdk.constructs.websocket_api import STAGE_NAME
 from infra_cdk.names import Names
 from infra_cdk.stacks.base import PlatformStack
+from infra_cdk.stacks.foundation import CLOUDFRONT_REGION, edge_secret
 from infra_cdk.stages import Stage
-
-# CloudFront takes its web ACL from this region only.
-CLOUDFRONT_REGION = "us-east-1"
 
 _MANAGED_RULES = ("AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet")
 # Files go up to 10 MiB through the API; the common rule set would refuse bodies over 8 KB.
@@ -32,7 +30,7 @@ _API_PATHS = ("/v1/*", "/mcp", "/mcp/*", "/.well-known/*")
 # Pages have addresses without a suffix.
 _PAGES = """function handler(event) {
   var request = event.request;
-  if (request.uri === '/docs' || request.uri === '/errors') request.uri += '.html';
+  if (request.uri === '/docs' || request.uri === '/errors' || request.uri === '/account') request.uri += '.html';
   return request;
 }"""
 
@@ -54,7 +52,12 @@ class DeliveryStack(PlatformStack):
         )
         log_bucket = self._bucket("Logs", stage, holds_logs=True)
         console = self._bucket("Console", stage, log_bucket=log_bucket)
-        ask = self._on_request("Ask", _ASK)
+        api = _forward(
+            Fn.select(2, Fn.split("/", api_url)),
+            self._on_request("Ask", _ASK),
+            # The functions believe the client's address that comes with it.
+            headers={"x-runyard-edge": edge_secret(stage)},
+        )
         distribution = cloudfront.Distribution(
             self,
             "Distribution",
@@ -67,7 +70,7 @@ class DeliveryStack(PlatformStack):
                 function_associations=[self._on_request("Pages", _PAGES)],
             ),
             additional_behaviors={
-                **{path: _forward(Fn.select(2, Fn.split("/", api_url)), ask) for path in _API_PATHS},
+                **dict.fromkeys(_API_PATHS, api),
                 f"/{STAGE_NAME}": _forward(websocket_domain),
             },
             web_acl_id=self._web_acl(stage).attr_arn,
@@ -188,10 +191,14 @@ class DeliveryStack(PlatformStack):
         )
 
 
-def _forward(domain: str, *on_request: cloudfront.FunctionAssociation) -> cloudfront.BehaviorOptions:
+def _forward(
+    domain: str, *on_request: cloudfront.FunctionAssociation, headers: dict[str, str] | None = None
+) -> cloudfront.BehaviorOptions:
     """Return the behaviour of a path that is an API's: nothing cached, all but the host passed on."""
     return cloudfront.BehaviorOptions(
-        origin=origins.HttpOrigin(domain, protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY),
+        origin=origins.HttpOrigin(
+            domain, protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY, custom_headers=headers
+        ),
         allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
         cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
         origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,

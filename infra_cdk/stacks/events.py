@@ -1,4 +1,4 @@
-"""Events: the bus, the queues behind it, what happens each minute."""
+"""Events: the bus, the queues behind it, what happens by schedule."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ _MAX_CONCURRENT_BATCHES = 10
 
 
 class EventsStack(PlatformStack):
-    """run.requested -> start-runs; a sandbox's task stopped -> sandbox-stopped; each minute: relay, reap."""
+    """run.requested -> start-runs; a sandbox's task stopped -> sandbox-stopped; letters asked for -> send-letters."""
 
     def __init__(self, scope: Construct, *, platform: Platform) -> None:
         super().__init__(scope, "events", stage=platform.stage, description="Runyard: bus, queues, schedules")
@@ -51,6 +51,8 @@ class EventsStack(PlatformStack):
                 },
             ),
         )
+        # Fed by the functions themselves: a person waits for the letter.
+        self._queue("send_letters")
         self._schedules()
 
     def _queue(self, name: str) -> DurableQueue:
@@ -107,7 +109,7 @@ class EventsStack(PlatformStack):
                 self,
                 f"Schedule-{name}",
                 schedule_name=names.function(SCHEDULES[name].name),
-                schedule=scheduler.ScheduleExpression.rate(Duration.minutes(1)),
+                schedule=scheduler.ScheduleExpression.expression(SCHEDULES[name].schedule),
                 target=target,
             )
 

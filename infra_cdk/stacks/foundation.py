@@ -1,5 +1,6 @@
 """Foundation: the stage's encryption key and its secrets."""
 
+from aws_cdk import SecretValue
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
@@ -10,9 +11,17 @@ from infra_cdk.names import Names
 from infra_cdk.stacks.base import PlatformStack
 from infra_cdk.stages import Stage
 
+# CloudFront is configured from this region only.
+CLOUDFRONT_REGION = "us-east-1"
+
+
+def edge_secret(stage: Stage) -> str:
+    """Return a reference by name to the edge's secret, resolved by CloudFormation in whichever region it is used."""
+    return SecretValue.secrets_manager(Names(stage).secret("edge")).unsafe_unwrap()
+
 
 class FoundationStack(PlatformStack):
-    """One key for all data at rest, the operator's API key, the model provider's API key."""
+    """One key for all data at rest and one for identity; the API keys and client secrets the platform itself holds."""
 
     def __init__(self, scope: Construct, *, stage: Stage) -> None:
         super().__init__(scope, "foundation", stage=stage, description="Runyard: encryption key and secrets")
@@ -28,19 +37,41 @@ class FoundationStack(PlatformStack):
         model_provider = self._secret(
             "model-provider", "API key of the platform's own model provider: put yours here", stage=stage
         )
+        oauth_clients = self._secret(
+            "oauth-clients", "Client ids and secrets of sign-in with Google and GitHub, as JSON", stage=stage
+        )
+        self._secret(
+            "edge", "What the edge in front of the API proves itself with", stage=stage, also_in=CLOUDFRONT_REGION
+        )
+        # A key of its own: who may sign tokens can't decrypt data at rest, and the other way round.
+        identity_key = kms.Key(
+            self,
+            "IdentityKey",
+            alias=f"alias/{Names(stage).prefix}-identity",
+            description=f"Runyard {stage.name}: wraps signing keys and second factors",
+            enable_key_rotation=True,
+            removal_policy=stage.removal_policy,
+        )
         self.secrets = Secrets(
             key_arn=self.key.key_arn,
             operator_arn=operator.secret_arn,
             model_provider_arn=model_provider.secret_arn,
+            oauth_clients_arn=oauth_clients.secret_arn,
+            identity_key_arn=identity_key.key_arn,
+            edge=stage.home.edge_secret if stage.home else edge_secret(stage),
         )
 
-    def _secret(self, name: str, description: str, *, stage: Stage) -> secretsmanager.Secret:
+    def _secret(
+        self, name: str, description: str, *, stage: Stage, also_in: str | None = None
+    ) -> secretsmanager.Secret:
+        replicas = [secretsmanager.ReplicaRegion(region=also_in)] if also_in and also_in != stage.region else None
         secret = secretsmanager.Secret(
             self,
             name,
             secret_name=Names(stage).secret(name),
             description=description,
             encryption_key=self.key,
+            replica_regions=replicas,
             removal_policy=stage.removal_policy,
         )
         accept(

@@ -17,6 +17,7 @@ from local.front.errors import envelope
 from local.front.forwarding import Forwarder
 from local.front.sockets import SocketForwarder
 from local.front.upstream import Upstream
+from local.passwords import read_passwords
 from local.settings import Home
 
 _FORWARDED = ("/v1/", "/mcp", "/.well-known/")
@@ -35,7 +36,7 @@ _PAGE_HEADERS = {
 def create_app(home: Home, files: Path) -> Starlette:
     """Return the front door of this home; `files` is the repository, from which pages and the OpenAPI document come."""
     upstream = Upstream(home.outputs_file, home.ports.emulator)
-    forwarder = Forwarder(upstream, home.public_url)
+    forwarder = Forwarder(upstream, home.public_url, read_passwords(home).edge)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -62,6 +63,7 @@ def _routes(forwarder: Forwarder, sockets: SocketForwarder, files: Path) -> list
         Route("/healthz", lambda _: JSONResponse({"status": "ok"})),
         Route("/openapi.json", lambda _: _file(files / "docs" / "openapi.json")),
         Route("/docs", lambda _: _file(console / "docs.html")),
+        Route("/account", lambda _: _file(console / "account.html")),
         Route("/errors", lambda _: _file(console / "errors.html")),
         Mount("/docs/viewer", StaticFiles(directory=files / "node_modules" / "swagger-ui-dist", check_dir=False)),
         Mount("/", StaticFiles(directory=_built(console), html=True)),

@@ -21,7 +21,7 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )  # fmt: skip
 # Written anew on each side.
-_OURS: Final = frozenset({b"host", b"x-forwarded-for", b"date", b"server"})
+_OURS: Final = frozenset({b"host", b"x-forwarded-for", b"x-runyard-edge", b"date", b"server"})
 # Longer than API Gateway waits for a function (30 s), so that its own answer to a slow one gets through.
 _TIMEOUT: Final = httpx.Timeout(connect=2, read=65, write=65, pool=30)
 # Shorter than the 75 s after which the emulator closes an idle connection, so that none is used as it closes.
@@ -35,8 +35,9 @@ class _BodyTooLargeError(Exception):
 class Forwarder:
     """An ASGI endpoint that hands each request on to the HTTP API."""
 
-    def __init__(self, upstream: Upstream, public_url: str) -> None:
+    def __init__(self, upstream: Upstream, public_url: str, edge_secret: str) -> None:
         self._upstream = upstream
+        self._proof = (b"x-runyard-edge", edge_secret.encode())
         self._public_url = public_url
         self._base = httpx.URL(upstream.url)
         # The transport alone: redirects, cookies and credentials are the caller's business.
@@ -68,7 +69,8 @@ class Forwarder:
         return await _relayed(answer)
 
     def _outgoing(self, request: Request, api_id: str) -> httpx.Request:
-        headers = [(b"host", self._upstream.host(api_id).encode()), *_end_to_end(request.scope["headers"])]
+        host = (b"host", self._upstream.host(api_id).encode())
+        headers = [host, self._proof, *_end_to_end(request.scope["headers"])]
         client = request.client.host if request.client else "unknown"
         known = request.headers.get("x-forwarded-for")
         if not request.headers.get("authorization", "").strip():

@@ -28,6 +28,7 @@ from shared.kernel.db import Tx
 from shared.kernel.errors import Forbidden, InvalidRequest
 from shared.kernel.money import show_usd
 from shared.kernel.pagination import Slice
+from shared.quotas.plans import PLANS
 
 
 def receiver(caller: Caller, org_id: UUID | None) -> Caller:
@@ -40,6 +41,15 @@ def receiver(caller: Caller, org_id: UUID | None) -> Caller:
 def grant(tx: Tx, caller: Caller, *, amount_microusd: int, source_id: str, reason: str) -> Entry:
     """Add credits to the caller's org; raise `SourceReused` when this source granted another amount before."""
     return _add(tx, caller, Posting(EntryKind.GRANT, amount_microusd, source_id, reason))
+
+
+def grant_included(tx: Tx, org_id: UUID, *, plan: str, request_id: str = "") -> None:
+    """Grant a new org what its plan includes, once. `tx` acts for that org."""
+    amount = PLANS[plan].included_credits_microusd
+    if amount:
+        caller = Caller.system(org_id, request_id=request_id)
+        reason = f"included in the {plan} plan"
+        grant(tx, caller, amount_microusd=amount, source_id=f"plan:{plan}", reason=reason)
 
 
 def refund(tx: Tx, caller: Caller, *, amount_microusd: int, source_id: str, reason: str) -> Entry:

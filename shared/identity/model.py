@@ -1,4 +1,4 @@
-"""An org is a tenant; an API key acts for exactly one org with fixed scopes, and its secret is never stored."""
+"""An API key acts for exactly one org with fixed scopes, and its secret is never stored."""
 
 import binascii
 import hashlib
@@ -10,44 +10,14 @@ from datetime import datetime
 from typing import Self
 from uuid import UUID
 
-from shared.kernel.errors import Conflict, InvalidRequest, Unauthenticated
+from shared.kernel.errors import Unauthenticated
 
 # The platform's own org: its operator key creates tenants. Fixed, so that every deploy finds the same one.
 OPERATOR_ORG_ID = UUID("00000000-0000-7000-8000-000000000001")
 
-TENANT_SCOPES = frozenset(
-    {
-        "agents:read", "agents:write",
-        "audit:read",
-        "credits:read",
-        "inference:read", "inference:write",
-        "keys:read", "keys:write",
-        "memories:read", "memories:write",
-        "orgs:read",
-        "runs:read", "runs:write",
-        "sandboxes:read", "sandboxes:write",
-        "usage:read",
-    }
-)  # fmt: skip
-OPERATOR_SCOPES = TENANT_SCOPES | {"orgs:write", "credits:grant"}
-
-# Micro-dollars granted once when an org is created on a plan.
-INCLUDED_CREDITS_MICROUSD = {"free": 5_000_000}
-
 _SECRET_LENGTH = 26
 _CHECKSUM_LENGTH = 6
 KEY_FORMAT = re.compile(r"ry_(live|test)_[a-z2-7]{32}")
-_SLUG_FORMAT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
-
-
-@dataclass(frozen=True, slots=True)
-class Org:
-    id: UUID
-    name: str
-    slug: str
-    plan: str
-    metadata: dict[str, str]
-    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +34,6 @@ class ApiKey:
     last_used_at: datetime | None
     expires_at: datetime | None
     revoked_at: datetime | None
-
-
-class SlugTaken(Conflict):
-    """Another org has this slug."""
-
-    code = "slug_taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +76,3 @@ def _checksum(body: str) -> str:
     # 30 of CRC-32's 32 bits make exactly six base32 characters.
     crc = binascii.crc32(body.encode()) & 0x3FFFFFFF
     return b32encode((crc << 2).to_bytes(4)).decode().lower()[:_CHECKSUM_LENGTH]
-
-
-def slug_of(name: str, wanted: str | None, fallback: str) -> str:
-    """Return the slug asked for, or one made of the name; raise `InvalidRequest` when it isn't a slug."""
-    if wanted is not None:
-        if _SLUG_FORMAT.fullmatch(wanted) is None:
-            raise InvalidRequest("slug: 1 to 48 of a-z, 0-9 and -, not at an end.", param="slug")
-        return wanted
-    made = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32].strip("-")
-    return f"{made}-{fallback}" if made else fallback
-
-
-def grantable(asked: frozenset[str] | None, holder: frozenset[str]) -> frozenset[str]:
-    """Return the scopes of a new key: those asked for, all of the tenant's by default, never more than its maker's."""
-    allowed = holder & TENANT_SCOPES
-    if asked is None:
-        return allowed
-    if unknown := sorted(asked - TENANT_SCOPES):
-        raise InvalidRequest(f"Unknown scopes: {', '.join(unknown)}.", param="scopes")
-    if beyond := sorted(asked - allowed):
-        raise InvalidRequest(f"This key can't grant what it lacks: {', '.join(beyond)}.", param="scopes")
-    return asked

@@ -1,22 +1,15 @@
-"""Public JSON of orgs and API keys."""
+"""Public JSON of API keys, of who calls, and of the health page."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field
 
-from shared.identity.model import ApiKey, KeySecret, Org
+from shared.identity.model import ApiKey, KeySecret
 from shared.kernel.caller import Caller
 from shared.kernel.fields import Input, KeyId, Metadata, OrgId, Output
 
 Name = Annotated[str, Field(min_length=1, max_length=100, examples=["Acme"])]
-
-
-class CreateOrg(Input):
-    name: Name
-    slug: Annotated[str | None, Field(description="Made of the name by default.", examples=["acme"])] = None
-    plan: Annotated[Literal["free"], Field(description="Further plans come with billing.")] = "free"
-    metadata: Metadata = {}
 
 
 class CreateApiKey(Input):
@@ -27,27 +20,6 @@ class CreateApiKey(Input):
     ] = None
     expires_at: Annotated[AwareDatetime | None, Field(description="Never, by default.", examples=[None])] = None
     metadata: Metadata = {}
-
-
-class OrgOut(Output):
-    id: OrgId
-    object: Literal["org"] = "org"
-    name: str
-    slug: str
-    plan: str
-    metadata: Metadata
-    created_at: datetime
-
-    @classmethod
-    def of(cls, org: Org) -> Self:
-        return cls(
-            id=org.id,
-            name=org.name,
-            slug=org.slug,
-            plan=org.plan,
-            metadata=org.metadata,
-            created_at=org.created_at,
-        )
 
 
 class ApiKeyOut(Output):
@@ -77,14 +49,6 @@ class ApiKeyOut(Output):
             revoked_at=key.revoked_at,
             secret=None if secret is None else secret.text,
         )
-
-
-class NewOrgOut(Output):
-    """A tenant just created, with the key to go on with."""
-
-    object: Literal["new_org"] = "new_org"
-    org: OrgOut
-    api_key: ApiKeyOut
 
 
 class MeOut(Output):

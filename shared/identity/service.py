@@ -1,24 +1,16 @@
-"""Use cases of identity: create orgs, make and revoke keys, tell who calls."""
+"""Use cases of identity: make and revoke keys, tell who calls."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from shared.audit import service as audit
 from shared.identity import store
-from shared.identity.model import (
-    OPERATOR_ORG_ID,
-    OPERATOR_SCOPES,
-    TENANT_SCOPES,
-    ApiKey,
-    KeySecret,
-    Org,
-    grantable,
-    slug_of,
-)
+from shared.identity.model import OPERATOR_ORG_ID, ApiKey, KeySecret
+from shared.identity.policy import KEY_SCOPES, OPERATOR_SCOPES, grantable
 from shared.kernel import clock, db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
-from shared.kernel.errors import InvalidRequest, NotFound, Unauthenticated
+from shared.kernel.errors import ApiKeyExpired, ApiKeyRevoked, InvalidRequest, NotFound, Unauthenticated
 from shared.kernel.pagination import Slice
 
 _TOUCH_EVERY = timedelta(minutes=1)
@@ -33,7 +25,11 @@ def authenticate(header: str | None) -> Caller:
     with db.anonymous() as tx:
         found = store.bearer(tx, secret.sha256)
     if found is None:
-        raise Unauthenticated("This API key is unknown, expired or revoked.")
+        raise Unauthenticated("This API key is unknown.")
+    if found["revoked_at"] is not None or found["disabled_at"] is not None:
+        raise ApiKeyRevoked("This API key was revoked.")
+    if found["expires_at"] is not None and found["expires_at"] <= clock.now():
+        raise ApiKeyExpired("This API key has expired.")
     caller = Caller(
         org_id=found["org_id"],
         actor_id=ids.show("key", found["id"]),
@@ -47,38 +43,10 @@ def authenticate(header: str | None) -> Caller:
     return caller
 
 
-def create_org(
-    tx: Tx, creator: Caller, *, org_id: UUID, name: str, slug: str | None, plan: str, metadata: dict[str, str]
-) -> tuple[Org, ApiKey, KeySecret]:
-    """Create a tenant and its first key, which holds every tenant scope. `tx` is the new org's own transaction."""
-    org = store.insert_org(
-        tx,
-        org_id=org_id,
-        name=name,
-        slug=slug_of(name, slug, fallback=ids.show("org", org_id)[-6:]),
-        plan=plan,
-        metadata=metadata,
-    )
-    audit.record(
-        tx,
-        creator,
-        org_id=org_id,
-        action="org.create",
-        resource_type="org",
-        resource_id=ids.show("org", org_id),
-        new={"name": name, "slug": org.slug, "plan": plan},
-    )
+def create_first_key(tx: Tx, creator: Caller, *, org_id: UUID) -> tuple[ApiKey, KeySecret]:
+    """Make a new tenant's first key, with every scope of a key. `tx` acts for that tenant."""
     secret = KeySecret.generate()
-    key = _insert_key(tx, creator, org_id=org_id, name="First key", secret=secret, scopes=TENANT_SCOPES)
-    return org, key, secret
-
-
-def get_org(tx: Tx, org_id: UUID) -> Org:
-    """Return the org, which exists for its own keys alone."""
-    org = store.find_org(tx, org_id)
-    if org is None:
-        raise NotFound.of("org", ids.show("org", org_id))
-    return org
+    return _insert_key(tx, creator, org_id=org_id, name="First key", secret=secret, scopes=KEY_SCOPES), secret
 
 
 def create_key(

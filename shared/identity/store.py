@@ -1,22 +1,15 @@
-"""SQL of orgs and API keys."""
+"""SQL of API keys."""
 
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
-from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
-from shared.identity.model import ApiKey, KeySecret, Org, SlugTaken
+from shared.identity.model import ApiKey, KeySecret
 from shared.kernel.db import Row, Tx
 from shared.kernel.pagination import Slice
 
-INSERT_ORG: LiteralString = """
-    INSERT INTO orgs (id, name, slug, plan, metadata)
-    VALUES (%(id)s, %(name)s, %(slug)s, %(plan)s, %(metadata)s)
-    RETURNING *
-"""
-FIND_ORG: LiteralString = "SELECT * FROM orgs WHERE id = %(id)s"
 INSERT_OPERATOR_ORG: LiteralString = """
     INSERT INTO orgs (id, name, slug, plan) VALUES (%(id)s, 'Operator', 'operator', 'operator') ON CONFLICT DO NOTHING
 """
@@ -42,24 +35,6 @@ TOUCH_KEY: LiteralString = """
     UPDATE api_keys SET last_used_at = now()
      WHERE id = %(id)s AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
 """
-
-
-def insert_org(tx: Tx, *, org_id: UUID, name: str, slug: str, plan: str, metadata: dict[str, str]) -> Org:
-    try:
-        row = tx.execute(
-            INSERT_ORG, {"id": org_id, "name": name, "slug": slug, "plan": plan, "metadata": Jsonb(metadata)}
-        ).fetchone()
-    except UniqueViolation as error:
-        if error.diag.constraint_name == "orgs_slug_unique":
-            raise SlugTaken(f"The slug {slug} is taken; choose another.", param="slug") from error
-        raise
-    assert row is not None  # noqa: S101 - INSERT … RETURNING
-    return _org(row)
-
-
-def find_org(tx: Tx, org_id: UUID) -> Org | None:
-    row = tx.execute(FIND_ORG, {"id": org_id}).fetchone()
-    return None if row is None else _org(row)
 
 
 def ensure_operator_org(tx: Tx, org_id: UUID) -> None:
@@ -126,17 +101,6 @@ def bearer(tx: Tx, sha256: bytes) -> Row | None:
 
 def touch_key(tx: Tx, key_id: UUID) -> None:
     tx.execute(TOUCH_KEY, {"id": key_id})
-
-
-def _org(row: Row) -> Org:
-    return Org(
-        id=row["id"],
-        name=row["name"],
-        slug=row["slug"],
-        plan=row["plan"],
-        metadata=row["metadata"],
-        created_at=row["created_at"],
-    )
 
 
 def _key(row: Row) -> ApiKey:

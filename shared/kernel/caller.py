@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
-from shared.kernel.errors import Forbidden, RunyardError, Unauthenticated, Unavailable
+from shared.kernel.errors import Forbidden, RunyardError, Unauthenticated, Unavailable, error_of_code
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The authenticated party of a request. `org_id` is the only source of the tenant anywhere.
 
-    `actor_id` names the API key or person (public id) for the audit trail; `role` is `operator` for the platform's
-    own key, `api` for a tenant's key and `system` for the platform's own work on a tenant's behalf.
+    `actor_id` names the API key, service account or person (public id) for the audit trail. `role` is a person's role
+    in the org (`owner`, `admin`, `member`, `viewer`), `api` for a tenant's key, `operator` for the platform's own key
+    and `system` for the platform's own work on a tenant's behalf. `scopes` is all the caller may do: a key's own, or
+    those of the role. `person_id` and `session_id` are set for people alone. `ip` is the client's address.
+    `rates` are the caller's rate limits as `shared/kernel/limiting.py` reads them; empty: none.
     """
 
     org_id: UUID
@@ -22,11 +25,24 @@ class Caller:
     scopes: frozenset[str]
     plan: str
     request_id: str = ""
+    person_id: UUID | None = None
+    session_id: UUID | None = None
+    ip: str = ""
+    rates: str = ""
 
     def require(self, scope: str) -> None:
         """Raise `Forbidden` unless the caller holds `scope`, e.g. `agents:write`."""
         if scope not in self.scopes:
-            raise Forbidden(f"This key lacks the scope {scope}.")
+            who = "This key" if self.person_id is None else f"The role {self.role}"
+            raise Forbidden(f"{who} lacks the scope {scope}.")
+
+    @property
+    def only_own(self) -> UUID | None:
+        """The person to whose things, and those shared with them, the caller is confined; None: sees all of the org's.
+
+        Stores pass it on: `… AND (%(only_own)s::uuid IS NULL OR created_by_user = %(only_own)s OR granted(…))`.
+        """
+        return self.person_id if self.role == "member" else None
 
     def to_context(self) -> dict[str, str]:
         """Return what the authorizer hands to API Gateway: flat strings, as its context demands."""
@@ -36,14 +52,18 @@ class Caller:
             "role": self.role,
             "scopes": " ".join(sorted(self.scopes)),
             "plan": self.plan,
+            "person_id": _text(self.person_id),
+            "session_id": _text(self.session_id),
+            "rates": self.rates,
         }
 
     @classmethod
-    def from_context(cls, context: Mapping[str, Any], *, request_id: str = "") -> Self:
+    def from_context(cls, context: Mapping[str, Any], *, request_id: str = "", ip: str = "") -> Self:
         """Read back `to_context`; raise what `refused` tells of, or `Unauthenticated` when there is none."""
         if "org_id" not in context:
-            message = str(context.get("refusal") or "Send an API key as `Authorization: Bearer ry_live_…`.")
-            raise Unavailable(message) if context.get("refused_as") == Unavailable.code else Unauthenticated(message)
+            message = str(context.get("refusal") or "Send an API key or access token as `Authorization: Bearer …`.")
+            refused_as = error_of_code(str(context.get("refused_as", "")))
+            raise (refused_as if refused_as and issubclass(refused_as, _REFUSALS) else Unauthenticated)(message)
         return cls(
             org_id=UUID(context["org_id"]),
             actor_id=context["actor_id"],
@@ -51,6 +71,10 @@ class Caller:
             scopes=frozenset(context["scopes"].split()),
             plan=context["plan"],
             request_id=request_id,
+            person_id=_uuid(context.get("person_id")),
+            session_id=_uuid(context.get("session_id")),
+            ip=ip,
+            rates=context.get("rates", ""),
         )
 
     @staticmethod
@@ -69,3 +93,15 @@ class Caller:
             plan="",
             request_id=request_id,
         )
+
+
+# What the authorizer may hand on; anything else in the context is not ours.
+_REFUSALS = (Unauthenticated, Unavailable)
+
+
+def _text(value: UUID | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _uuid(text: str | None) -> UUID | None:
+    return UUID(text) if text else None

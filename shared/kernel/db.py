@@ -1,7 +1,7 @@
 """Postgres: pooled connections and the tenant transaction, the only way to a tenant's rows.
 
-Row-level security is forced on every tenant table; `tenant()` names the tenant for one transaction. Nothing is kept
-in the session: a session-level setting would pin an RDS Proxy connection and could leak into the next request.
+Row-level security is forced on every tenant's and person's table; `tenant()` names both for one transaction. Nothing is
+kept in the session: a session-level setting would pin an RDS Proxy connection and could leak into the next request.
 """
 
 from collections.abc import Iterator
@@ -73,12 +73,17 @@ def tenant(caller: Caller) -> AbstractContextManager[Tx]:
 
     Raises `Unavailable` when Postgres can't be reached. The body is never run twice.
     """
-    return _transaction(caller.org_id)
+    return _transaction(caller.org_id, caller.person_id)
+
+
+def person(user_id: UUID) -> AbstractContextManager[Tx]:
+    """Open one transaction in which only this person's own rows exist, and no tenant."""
+    return _transaction(None, user_id)
 
 
 def anonymous() -> AbstractContextManager[Tx]:
-    """Open one transaction with no tenant: no tenant's row is visible, only SECURITY DEFINER look-ups answer."""
-    return _transaction(None)
+    """Open one transaction with no tenant and no person: no row is visible, only SECURITY DEFINER look-ups answer."""
+    return _transaction(None, None)
 
 
 @contextmanager
@@ -93,13 +98,18 @@ def acting_for(tx: Tx, org_id: UUID) -> Iterator[None]:
     _set_tenant(tx, before["org_id"] if before else "")
 
 
+def become(tx: Tx, user_id: UUID) -> None:
+    """Make this person's rows visible for the rest of an anonymous transaction, once they have proven who they are."""
+    tx.execute("SELECT set_config('app.current_user_id', %s, true)", (str(user_id),))
+
+
 def _set_tenant(tx: Tx, org_id: str) -> None:
     tx.execute("SELECT set_config('app.current_org_id', %s, true)", (org_id,))
 
 
 @contextmanager
-def _transaction(org_id: UUID | None) -> Iterator[Tx]:
-    connection = _begin(org_id)
+def _transaction(org_id: UUID | None, user_id: UUID | None) -> Iterator[Tx]:
+    connection = _begin(org_id, user_id)
     try:
         yield connection
         connection.execute("COMMIT")
@@ -111,12 +121,12 @@ def _transaction(org_id: UUID | None) -> Iterator[Tx]:
         _pool().putconn(connection)
 
 
-def _begin(org_id: UUID | None) -> Tx:
-    # BEGIN and the tenant travel as one simple query: one round trip. The setting is always overwritten, so that a
-    # connection can never carry an earlier request's tenant.
-    setting = sql.SQL("BEGIN; SELECT set_config('app.current_org_id', {}, true)").format(
-        sql.Literal("" if org_id is None else str(org_id))
-    )
+def _begin(org_id: UUID | None, user_id: UUID | None) -> Tx:
+    # BEGIN and the settings travel as one simple query: one round trip. They are always overwritten, so that a
+    # connection can never carry an earlier request's tenant or person.
+    setting = sql.SQL(
+        "BEGIN; SELECT set_config('app.current_org_id', {}, true), set_config('app.current_user_id', {}, true)"
+    ).format(*(sql.Literal("" if setting is None else str(setting)) for setting in (org_id, user_id)))
     failure: Exception | None = None
     for _ in range(_ATTEMPTS):
         try:

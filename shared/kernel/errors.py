@@ -61,10 +61,70 @@ class InvalidTransition(RunyardError):
 
 
 class Unauthenticated(RunyardError):
-    """There is no API key, or it is mistyped, unknown, expired or revoked."""
+    """There is no API key or access token, or it is mistyped or unknown."""
 
     kind = Kind.UNAUTHENTICATED
     code = "invalid_api_key"
+
+
+class MalformedAuthorization(Unauthenticated):
+    """The Authorization header is not one `Bearer` and one key or token: too long, doubled, or with odd characters."""
+
+    code = "malformed_authorization"
+
+
+class ApiKeyExpired(Unauthenticated):
+    """This API key was good until its `expires_at`, or until the end of its rotation's overlap."""
+
+    code = "api_key_expired"
+
+
+class ApiKeyRevoked(Unauthenticated):
+    """This API key was revoked, or its service account disabled."""
+
+    code = "api_key_revoked"
+
+
+class InvalidToken(Unauthenticated):
+    """This is no access token of ours: malformed, or with a signature that does not fit."""
+
+    code = "invalid_token"
+
+
+class TokenExpired(InvalidToken):
+    """Access tokens are good for 15 minutes: get a new one with the refresh token."""
+
+    code = "token_expired"
+
+
+class TokenNotYetValid(InvalidToken):
+    """The token's `nbf` or `iat` lies in the future."""
+
+    code = "token_not_yet_valid"
+
+
+class TokenAlgorithmRefused(InvalidToken):
+    """Access tokens are signed with ES256 and nothing else."""
+
+    code = "token_algorithm_refused"
+
+
+class TokenKeyUnknown(InvalidToken):
+    """The token's `kid` names no key of ours that is still good."""
+
+    code = "token_key_unknown"
+
+
+class TokenNotForUs(InvalidToken):
+    """The token's issuer, audience or type is not ours."""
+
+    code = "token_not_for_us"
+
+
+class SessionEnded(Unauthenticated):
+    """The session was signed out, revoked or ended by a reused refresh token, or its person left the org."""
+
+    code = "session_ended"
 
 
 class Forbidden(RunyardError):
@@ -139,9 +199,35 @@ class ProviderFailed(RunyardError):
     retryable = True
 
 
+class RateLimited(RunyardError):
+    """Too many requests: wait for as many seconds as Retry-After says."""
+
+    kind = Kind.RATE_LIMITED
+    code = "rate_limited"
+    retryable = True
+
+
+class QuotaExceeded(RunyardError):
+    """The org holds as much of this as its plan allows: free some, or move to a larger plan."""
+
+    kind = Kind.FORBIDDEN
+    code = "quota_exceeded"
+
+
 class Unavailable(RunyardError):
     """A part of ours can't be reached just now."""
 
     kind = Kind.UNAVAILABLE
     code = "unavailable"
     retryable = True
+
+
+def error_of_code(code: str) -> type[RunyardError] | None:
+    """Return the error with this code among those imported so far."""
+    pending = [RunyardError]
+    while pending:
+        error = pending.pop()
+        if error.code == code:
+            return error
+        pending += error.__subclasses__()
+    return None

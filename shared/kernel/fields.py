@@ -44,6 +44,13 @@ class Prefix:
 
 OrgId = Annotated[UUID, Prefix("org")]
 KeyId = Annotated[UUID, Prefix("key")]
+UserId = Annotated[UUID, Prefix("user")]
+SessionId = Annotated[UUID, Prefix("ses")]
+InvitationId = Annotated[UUID, Prefix("inv")]
+TeamId = Annotated[UUID, Prefix("team")]
+GrantId = Annotated[UUID, Prefix("grant")]
+ServiceAccountId = Annotated[UUID, Prefix("svc")]
+IdentityId = Annotated[UUID, Prefix("idn")]
 AgentId = Annotated[UUID, Prefix("agent")]
 RunId = Annotated[UUID, Prefix("run")]
 SandboxId = Annotated[UUID, Prefix("sbx")]

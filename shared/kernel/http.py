@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from hmac import compare_digest
+from ipaddress import ip_address
 from typing import Annotated, Any, cast
 from uuid import uuid4
 
@@ -46,7 +48,9 @@ STATUS_OF_KIND = {
 _MAX_KEY_LENGTH = 255
 _ERROR_OF_STATUS = {404: RouteNotFound, 405: MethodNotAllowed}
 _bearer = HTTPBearer(
-    scheme_name="apiKey", auto_error=False, description="An API key: `Authorization: Bearer ry_live_…`"
+    scheme_name="apiKey",
+    auto_error=False,
+    description="An API key or an access token: `Authorization: Bearer ry_live_…`, `Authorization: Bearer eyJ…`",
 )
 
 
@@ -83,8 +87,7 @@ def require(scope: str) -> Callable[..., Awaitable[Caller]]:
     """Return a dependency that yields the `Caller`, and raises unless it holds `scope`, e.g. `agents:read`."""
 
     async def caller(request: Request, _: Annotated[object, Security(_bearer, scopes=[scope])]) -> Caller:
-        context = _request_context(request).get("authorizer", {}).get("lambda") or {}
-        found = Caller.from_context(context, request_id=request_id(request))
+        found = Caller.from_context(_authorizer(request), request_id=request_id(request), ip=client_ip(request))
         found.require(scope)
         return found
 
@@ -103,7 +106,9 @@ async def once(request: Request) -> Once:
         raise InvalidRequest(
             f"Idempotency-Key must be 1 to {_MAX_KEY_LENGTH} printable characters.", param="Idempotency-Key"
         )
-    digest = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
+    # The actor is part of it: nobody is given an answer that was another's.
+    actor = _authorizer(request).get("actor_id", "")
+    digest = hashlib.sha256(f"{actor} {request.method} {request.url.path}?{request.url.query}\n".encode())
     digest.update(await request.body())
     status = getattr(request.scope.get("route"), "status_code", None) or 200
     return Once(key=key, fingerprint=digest.digest(), status=status)
@@ -115,6 +120,29 @@ def request_id(request: Request) -> str:
     if known is None:
         known = request.state.request_id = f"local-{uuid4()}"
     return str(known)
+
+
+def client_ip(request: Request) -> str:
+    """Return the client's address as API Gateway saw it, or as the edge in front of it tells us.
+
+    Anybody may send X-Forwarded-For to API Gateway itself; its last entry but one is the edge's word only beside the
+    edge's secret.
+    """
+    seen = str(_request_context(request).get("http", {}).get("sourceIp", ""))
+    secret, claimed = settings.edge_secret(), request.headers.get("x-runyard-edge", "")
+    if secret is None or not compare_digest(secret.encode(), claimed.encode()):
+        return seen
+    forwarded = [entry.strip() for entry in request.headers.get("x-forwarded-for", "").split(",")]
+    addresses = forwarded[:-1] if forwarded[-1] == seen else forwarded
+    try:
+        return str(ip_address(addresses[-1]))
+    except (IndexError, ValueError):
+        return seen
+
+
+def _authorizer(request: Request) -> dict[str, Any]:
+    found: dict[str, Any] = _request_context(request).get("authorizer", {}).get("lambda") or {}
+    return found
 
 
 def _request_context(request: Request) -> dict[str, Any]:

@@ -28,6 +28,12 @@ VARIABLES = frozenset(
         "RUNYARD_SANDBOX_TASK_DEFINITION",
         "RUNYARD_SANDBOX_SUBNETS",
         "RUNYARD_SANDBOX_SECURITY_GROUP",
+        "RUNYARD_IDENTITY_KEY_ARN",
+        "RUNYARD_MAIL_QUEUE",
+        "RUNYARD_MAIL_FROM",
+        "RUNYARD_OAUTH_SECRET_ARN",
+        "RUNYARD_PRIVATE_ISSUERS",
+        "RUNYARD_EDGE_SECRET",
     }
 )
 
@@ -57,6 +63,14 @@ class ModelSettings:
     api_key_secret_arn: str
     chat_model: str
     embedding_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginSettings:
+    """Sign-in elsewhere: where the providers' client secrets are, and whether issuers may be at private addresses."""
+
+    clients_secret_arn: str
+    private_issuers: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +144,38 @@ def default_chat_model() -> str:
 
 
 @cache
+def identity_key_arn() -> str:
+    """Return the KMS key that wraps signing keys, second factors' secrets and sign-in clients' secrets."""
+    return _required("RUNYARD_IDENTITY_KEY_ARN")
+
+
+@cache
+def mail_queue() -> str:
+    """Return the name of the queue whose consumer sends letters."""
+    return _required("RUNYARD_MAIL_QUEUE")
+
+
+@cache
+def mail_from() -> str:
+    """Return the address letters come from."""
+    return _required("RUNYARD_MAIL_FROM")
+
+
+@cache
+def logins() -> LoginSettings:
+    return LoginSettings(
+        clients_secret_arn=_required("RUNYARD_OAUTH_SECRET_ARN"),
+        private_issuers=_optional("RUNYARD_PRIVATE_ISSUERS") == "1",
+    )
+
+
+@cache
+def edge_secret() -> str | None:
+    """Return what the edge in front of the API proves itself with, so that its word on the client's address counts."""
+    return _optional("RUNYARD_EDGE_SECRET")
+
+
+@cache
 def event_bus() -> str:
     return _required("RUNYARD_EVENT_BUS")
 
@@ -164,6 +210,11 @@ _READERS = (
     public_url,
     model,
     default_chat_model,
+    identity_key_arn,
+    mail_queue,
+    mail_from,
+    logins,
+    edge_secret,
     event_bus,
     run_machine_arn,
     sandboxes,

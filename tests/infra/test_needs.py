@@ -13,6 +13,10 @@ _DOORS = {
     "shared.kernel.settings.model": Need.MODEL_PROVIDER,
     "shared.kernel.settings.default_chat_model": Need.MODEL_PROVIDER,
     "shared.kernel.settings.migration": Need.MIGRATE,
+    "shared.kernel.settings.identity_key_arn": Need.WRAP_SECRETS,
+    "shared.kernel.settings.mail_queue": Need.REQUEST_LETTERS,
+    "shared.kernel.settings.mail_from": Need.SEND_MAIL,
+    "shared.kernel.settings.logins": Need.SIGN_IN_ELSEWHERE,
     "shared.kernel.settings.event_bus": Need.PUBLISH_EVENTS,
     "shared.runs.step_functions.start_execution": Need.START_RUNS,
     "shared.runs.step_functions.is_running": Need.OBSERVE_RUNS,
@@ -30,7 +34,7 @@ _GUARDED = (
     "shared.sandboxes.fargate",
 )
 # Passed through by the doors above, or needing nothing from outside.
-_NO_DOORS = {"stage", "forget", "run_machine_arn", "sandboxes"}
+_NO_DOORS = {"stage", "forget", "edge_secret", "run_machine_arn", "sandboxes"}
 
 
 @pytest.mark.parametrize("function", ALL.values(), ids=lambda function: function.name)

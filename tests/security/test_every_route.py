@@ -12,7 +12,7 @@ from shared.agents import service as agents
 from shared.agents.schemas import Config
 from shared.billing import service as billing
 from shared.identity import service as identity
-from shared.identity.model import OPERATOR_SCOPES, TENANT_SCOPES
+from shared.identity.policy import KEY_SCOPES, OPERATOR_SCOPES
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.memory import service as memories
@@ -67,7 +67,7 @@ def test_the_routes_that_need_no_key_are_the_known_ones() -> None:
 
 def test_every_scope_that_a_route_asks_for_can_be_given() -> None:
     assert {route.scope for route in secured()} <= OPERATOR_SCOPES
-    assert {route.scope for route in secured()} >= TENANT_SCOPES
+    assert {route.scope for route in secured()} >= KEY_SCOPES
 
 
 def test_every_parameter_that_names_a_thing_has_something_to_try_a_rival_on() -> None:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from shared.billing import service
-from shared.identity import service as identity
 from shared.kernel import clock, db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 from shared.kernel.errors import RunyardError
+from shared.orgs import service as orgs
 
 AMOUNTS = st.integers(0, 120)
 SOURCES = st.sampled_from(["a", "b", "c", "d", "e"])
@@ -32,7 +32,7 @@ class Ledger(RuleBasedStateMachine):
         self.caller = Caller.system(ids.new())
         org_id = self.caller.org_id
         with db.tenant(self.caller) as tx:
-            identity.create_org(tx, self.caller, org_id=org_id, name="Property", slug=None, plan="free", metadata={})
+            orgs.create_org(tx, self.caller, org_id=org_id, name="Property")
         self.added: dict[tuple[str, str], int] = {}
         self.holds: dict[str, tuple[str, int, int]] = {}  # source -> status, held, settled
         self.overdue: set[str] = set()

@@ -6,12 +6,16 @@ from typing import Any
 import pytest
 
 from functions import authorizer
+from functions.api.account import handler as account
+from functions.api.api_keys import handler as api_keys
 from functions.api.audit import handler as audit
 from functions.api.billing import handler as billing
-from functions.api.identity import handler as identity
-from shared.identity.model import INCLUDED_CREDITS_MICROUSD, OPERATOR_SCOPES, TENANT_SCOPES, KeySecret
+from functions.api.orgs import handler as orgs
+from shared.identity.model import KeySecret
+from shared.identity.policy import KEY_SCOPES, OPERATOR_SCOPES
 from shared.kernel.caller import Caller
 from shared.kernel.errors import Unauthenticated, Unavailable
+from shared.quotas.plans import PLANS
 from tests.api_gateway import Answer, Context
 from tests.services import Services
 
@@ -26,7 +30,7 @@ def admitted(key: str | None) -> Caller | None:
 
 
 def new_org(call: Call, operator: Caller, name: str = "Acme") -> dict[str, Any]:
-    answer = call(identity, "POST", "/v1/orgs", operator, json={"name": name})
+    answer = call(orgs, "POST", "/v1/orgs", operator, json={"name": name})
     assert answer.status == 201
     created: dict[str, Any] = answer.json
     return created
@@ -36,22 +40,22 @@ def test_a_new_org_comes_with_a_key_that_is_admitted_and_with_its_plans_credits(
     created = new_org(call, operator)
     caller = admitted(created["api_key"]["secret"])
     assert caller is not None
-    assert caller.scopes == TENANT_SCOPES
+    assert caller.scopes == KEY_SCOPES
     assert caller.role == "api"
-    assert call(identity, "GET", "/v1/me", caller).json["org_id"] == created["org"]["id"]
-    assert call(identity, "GET", f"/v1/orgs/{created['org']['id']}", caller).json == created["org"]
+    assert call(account, "GET", "/v1/me", caller).json["org_id"] == created["org"]["id"]
+    assert call(orgs, "GET", f"/v1/orgs/{created['org']['id']}", caller).json == created["org"]
     balance = call(billing, "GET", "/v1/credits", caller).json
-    assert balance["available_microusd"] == INCLUDED_CREDITS_MICROUSD["free"]
+    assert balance["available_microusd"] == PLANS["free"].included_credits_microusd
 
 
 def test_only_the_operator_creates_orgs(call: Call, org: Caller) -> None:
-    assert call(identity, "POST", "/v1/orgs", org, json={"name": "Mine"}).error == "insufficient_scope"
+    assert call(orgs, "POST", "/v1/orgs", org, json={"name": "Mine"}).error == "insufficient_scope"
 
 
 def test_a_taken_slug_is_refused_and_leaves_nothing(call: Call, operator: Caller) -> None:
     body = {"name": "Acme", "slug": "acme"}
-    assert call(identity, "POST", "/v1/orgs", operator, json=body).status == 201
-    again = call(identity, "POST", "/v1/orgs", operator, json=body)
+    assert call(orgs, "POST", "/v1/orgs", operator, json=body).status == 201
+    again = call(orgs, "POST", "/v1/orgs", operator, json=body)
     assert (again.status, again.error) == (409, "slug_taken")
 
 
@@ -60,7 +64,7 @@ def test_two_orgs_of_one_name_get_different_slugs(call: Call, operator: Caller) 
 
 
 def test_a_key_with_two_scopes_has_these_and_no_more(call: Call, org: Caller) -> None:
-    made = call(identity, "POST", "/v1/api-keys", org, json={"name": "K", "scopes": ["runs:read", "runs:write"]}).json
+    made = call(api_keys, "POST", "/v1/api-keys", org, json={"name": "K", "scopes": ["runs:read", "runs:write"]}).json
     caller = admitted(made["secret"])
     assert caller is not None
     assert caller.scopes == {"runs:read", "runs:write"}
@@ -68,26 +72,26 @@ def test_a_key_with_two_scopes_has_these_and_no_more(call: Call, org: Caller) ->
 
 
 def test_a_key_can_not_make_one_that_may_do_more(call: Call, org: Caller) -> None:
-    small = call(identity, "POST", "/v1/api-keys", org, json={"name": "K", "scopes": ["keys:write"]}).json
+    small = call(api_keys, "POST", "/v1/api-keys", org, json={"name": "K", "scopes": ["keys:write"]}).json
     caller = admitted(small["secret"])
-    answer = call(identity, "POST", "/v1/api-keys", caller, json={"name": "L", "scopes": ["runs:write"]})
+    answer = call(api_keys, "POST", "/v1/api-keys", caller, json={"name": "L", "scopes": ["runs:write"]})
     assert (answer.status, answer.json["error"]["param"]) == (400, "scopes")
-    assert call(identity, "POST", "/v1/api-keys", caller, json={"name": "L"}).json["scopes"] == ["keys:write"]
+    assert call(api_keys, "POST", "/v1/api-keys", caller, json={"name": "L"}).json["scopes"] == ["keys:write"]
 
 
 def test_a_revoked_key_is_no_longer_admitted(call: Call, org: Caller) -> None:
-    made = call(identity, "POST", "/v1/api-keys", org, json={"name": "K"}).json
+    made = call(api_keys, "POST", "/v1/api-keys", org, json={"name": "K"}).json
     assert admitted(made["secret"]) is not None
-    revoked = call(identity, "DELETE", f"/v1/api-keys/{made['id']}", org).json
+    revoked = call(api_keys, "DELETE", f"/v1/api-keys/{made['id']}", org).json
     assert revoked["revoked_at"] is not None
     assert admitted(made["secret"]) is None
-    assert call(identity, "DELETE", f"/v1/api-keys/{made['id']}", org).json["revoked_at"] == revoked["revoked_at"]
+    assert call(api_keys, "DELETE", f"/v1/api-keys/{made['id']}", org).json["revoked_at"] == revoked["revoked_at"]
 
 
 def test_an_expired_key_is_not_admitted(call: Call, org: Caller, database: str) -> None:
     from shared.kernel import db
 
-    made = call(identity, "POST", "/v1/api-keys", org, json={"name": "K", "expires_at": "2999-01-01T00:00:00Z"}).json
+    made = call(api_keys, "POST", "/v1/api-keys", org, json={"name": "K", "expires_at": "2999-01-01T00:00:00Z"}).json
     assert admitted(made["secret"]) is not None
     with db.tenant(org) as tx:
         tx.execute("UPDATE api_keys SET expires_at = now() - interval '1 second'")
@@ -96,7 +100,7 @@ def test_an_expired_key_is_not_admitted(call: Call, org: Caller, database: str) 
 
 @pytest.mark.parametrize("when", ["2020-01-01T00:00:00Z", "yesterday", "2999-01-01T00:00:00"])
 def test_an_expiry_in_the_past_or_of_no_time_zone_is_refused(call: Call, org: Caller, when: str) -> None:
-    assert call(identity, "POST", "/v1/api-keys", org, json={"name": "K", "expires_at": when}).status == 400
+    assert call(api_keys, "POST", "/v1/api-keys", org, json={"name": "K", "expires_at": when}).status == 400
 
 
 @pytest.mark.parametrize(
@@ -130,7 +134,7 @@ def test_what_is_no_known_key_is_not_admitted_and_not_logged(
 def test_with_postgres_gone_a_key_is_neither_admitted_nor_called_wrong(
     call: Call, org: Caller, services: Services
 ) -> None:
-    secret = call(identity, "POST", "/v1/api-keys", org, json={"name": "K"}).json["secret"]
+    secret = call(api_keys, "POST", "/v1/api-keys", org, json={"name": "K"}).json["secret"]
     services.postgres.kill()
     try:
         answer = authorizer.handler({"headers": {"authorization": f"Bearer {secret}"}}, Context())
@@ -142,30 +146,30 @@ def test_with_postgres_gone_a_key_is_neither_admitted_nor_called_wrong(
 
 
 def test_a_key_is_admitted_and_not_logged(call: Call, org: Caller, logged: Callable[[], str]) -> None:
-    secret = call(identity, "POST", "/v1/api-keys", org, json={"name": "K"}).json["secret"]
+    secret = call(api_keys, "POST", "/v1/api-keys", org, json={"name": "K"}).json["secret"]
     assert admitted(secret) is not None
     assert "authorized" in logged()
     assert secret not in logged()
 
 
 def test_the_last_use_is_noted(call: Call, org: Caller) -> None:
-    made = call(identity, "POST", "/v1/api-keys", org, json={"name": "K"}).json
+    made = call(api_keys, "POST", "/v1/api-keys", org, json={"name": "K"}).json
     assert made["last_used_at"] is None
     admitted(made["secret"])
-    listed = call(identity, "GET", "/v1/api-keys", org).json["data"]
+    listed = call(api_keys, "GET", "/v1/api-keys", org).json["data"]
     assert next(key for key in listed if key["id"] == made["id"])["last_used_at"] is not None
 
 
 def test_a_listed_key_shows_its_hint_and_never_its_secret(call: Call, org: Caller) -> None:
-    made = call(identity, "POST", "/v1/api-keys", org, json={"name": "K"}).json
-    listed = call(identity, "GET", "/v1/api-keys", org)
+    made = call(api_keys, "POST", "/v1/api-keys", org, json={"name": "K"}).json
+    listed = call(api_keys, "GET", "/v1/api-keys", org)
     assert made["secret"] not in listed.text
     assert made["hint"] in listed.text.encode().decode("unicode_escape") or made["hint"] in listed.text
 
 
 def test_everything_done_to_keys_is_in_the_audit_trail(call: Call, org: Caller) -> None:
-    made = call(identity, "POST", "/v1/api-keys", org, json={"name": "K"}).json
-    call(identity, "DELETE", f"/v1/api-keys/{made['id']}", org)
+    made = call(api_keys, "POST", "/v1/api-keys", org, json={"name": "K"}).json
+    call(api_keys, "DELETE", f"/v1/api-keys/{made['id']}", org)
     events = call(audit, "GET", f"/v1/audit-events?resource_id={made['id']}", org).json["data"]
     assert [event["action"] for event in events] == ["api_key.revoke", "api_key.create"]
     assert {event["actor"] for event in events} == {org.actor_id}

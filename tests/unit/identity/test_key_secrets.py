@@ -2,8 +2,10 @@
 
 import pytest
 
-from shared.identity.model import KEY_FORMAT, TENANT_SCOPES, KeySecret, grantable, slug_of
+from shared.identity.model import KEY_FORMAT, KeySecret
+from shared.identity.policy import KEY_SCOPES, grantable
 from shared.kernel.errors import InvalidRequest, Unauthenticated
+from shared.orgs.model import slug_of
 
 
 def test_a_generated_key_has_the_documented_format_and_is_accepted() -> None:
@@ -43,12 +45,12 @@ def test_a_key_cannot_grant_what_it_lacks() -> None:
 
 
 def test_a_key_grants_all_its_own_scopes_by_default_and_never_the_operators() -> None:
-    assert grantable(None, TENANT_SCOPES | {"orgs:write"}) == TENANT_SCOPES
+    assert grantable(None, KEY_SCOPES | {"orgs:write"}) == KEY_SCOPES
 
 
 def test_an_unknown_scope_is_named() -> None:
     with pytest.raises(InvalidRequest, match="cats:write"):
-        grantable(frozenset({"cats:write"}), TENANT_SCOPES)
+        grantable(frozenset({"cats:write"}), KEY_SCOPES)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("Acme, Inc.", "acme-inc-x1"), ("数据", "x1"), ("--", "x1")])

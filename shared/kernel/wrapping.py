@@ -1,0 +1,40 @@
+"""KMS: wraps small secrets (under 4 KB), so that what the database holds is of no use without the key.
+
+The context binds a wrapped secret to what it is for: unwrapping it for anything else fails.
+"""
+
+from typing import TYPE_CHECKING
+
+from shared.kernel import aws, settings
+from shared.kernel.errors import InternalError
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms import KMSClient
+
+
+class Unwrappable(InternalError):
+    """A stored secret can't be unwrapped: its key is gone, or it was stored for something else."""
+
+    code = "secret_unusable"
+
+
+def _client() -> "KMSClient":
+    client: KMSClient = aws.client("kms")
+    return client
+
+
+def wrap(secret: bytes, *, context: dict[str, str]) -> bytes:
+    """Return the secret encrypted under the identity key, e.g. for `context={"purpose": "totp", "user": "user_…"}`."""
+    answer = _client().encrypt(KeyId=settings.identity_key_arn(), Plaintext=secret, EncryptionContext=context)
+    return answer["CiphertextBlob"]
+
+
+def unwrap(wrapped: bytes, *, context: dict[str, str]) -> bytes:
+    """Return the secret; raise `Unwrappable` when KMS refuses, e.g. since its key was deleted."""
+    from botocore.exceptions import ClientError
+
+    try:
+        answer = _client().decrypt(KeyId=settings.identity_key_arn(), CiphertextBlob=wrapped, EncryptionContext=context)
+    except ClientError as error:
+        raise Unwrappable("A stored secret can't be unwrapped; its key may be gone.") from error
+    return answer["Plaintext"]

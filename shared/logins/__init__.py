@@ -1,0 +1,1 @@
+"""Sign-in elsewhere: Google, GitHub, and an org's own OpenID Connect issuer."""

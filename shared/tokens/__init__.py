@@ -1,0 +1,1 @@
+"""Access tokens: the keys that sign them, their issue and their check."""

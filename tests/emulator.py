@@ -1,0 +1,53 @@
+"""The real emulator in tests: KMS, SQS and SES as functions at home find them."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import boto3
+import httpx
+
+from shared.kernel import settings
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A running emulator with a key, a queue of letters and a verified sender."""
+
+    url: str
+
+    @cached_property
+    def identity_key_arn(self) -> str:
+        return str(self.client("kms").create_key()["KeyMetadata"]["Arn"])
+
+    def client(self, service: str) -> Any:
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        return boto3.client(service, endpoint_url=self.url, region_name="us-east-1", **keys)  # type: ignore[call-overload]
+
+    def prepare(self, *, queue: str, sender: str) -> None:
+        """Make the queue, empty, and the verified sender; forget what was sent before."""
+        sqs = self.client("sqs")
+        sqs.purge_queue(QueueUrl=sqs.create_queue(QueueName=queue)["QueueUrl"])
+        self.client("sesv2").create_email_identity(EmailIdentity=sender)
+
+    def letters_asked_for(self) -> list[dict[str, Any]]:
+        """Take what lies in the queue of letters, as the consumer's Lambda would be given it: SQS records."""
+        sqs = self.client("sqs")
+        url = sqs.get_queue_url(QueueName=settings.mail_queue())["QueueUrl"]
+        records: list[dict[str, Any]] = []
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+            for message in messages:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                records.append(
+                    {"messageId": message["MessageId"], "body": message["Body"], "eventSource": "aws:sqs"}
+                    | {"receiptHandle": "x", "attributes": {}, "messageAttributes": {}, "awsRegion": "us-east-1"}
+                    | {"md5OfBody": "", "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:letters"}
+                )
+        return records
+
+    def sent_mail(self) -> list[dict[str, Any]]:
+        """Return all mail sent so far, oldest first, as the emulator recorded it."""
+        answer = httpx.get(f"{self.url}/_ministack/ses/messages", timeout=5, trust_env=False)
+        found: list[dict[str, Any]] = json.loads(answer.text)["messages"]
+        return found
