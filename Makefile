@@ -18,10 +18,10 @@ export TASK
 # The CDK libraries warn about these Node.js majors on every command; 20 is what this project is tested with.
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 18,20
 
-.PHONY: help install up down status logs reset deploy demo doctor check test synth bench fmt openapi layers
+.PHONY: help install security up down status logs mail reset deploy demo audit-verify doctor check test synth bench fmt openapi layers
 
 help: ## List the commands.
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 # --- what must be installed ------------------------------------------------------------------------------------------
 
@@ -72,11 +72,17 @@ status: install ## Show how every part is.
 logs: install ## Show the logs' last lines (part=<name> or part=functions, follow=1 to go on).
 	@$(PYTHON) -m local logs $(part) $(if $(follow),--follow)
 
+mail: install ## Show the mail that the home has sent (follow=1 to go on).
+	@$(PYTHON) -m local mail $(if $(follow),--follow)
+
 reset: install ## Delete all the home remembers (yes=1 does not ask).
 	@$(PYTHON) -m local reset $(if $(yes),--yes)
 
 demo: install ## Do the main job, live (TASK="..." gives the agent your own task).
 	@$(PYTHON) -m local demo
+
+audit-verify: install ## Check every org's audit trail for events edited or removed.
+	@$(PYTHON) -m local audit-verify
 
 doctor: install ## Check that this machine has what the home needs.
 	@$(PYTHON) -m local doctor
@@ -106,6 +112,9 @@ fmt: install ## Format, and fix what can be fixed.
 # Two workers: what shares a home or a synthesised app stays together (xdist groups).
 test: check layers ## check, then every test: make test only="-k words" runs some of them.
 	$(PYTHON) -m pytest -n 2 --dist loadgroup $(if $(only),$(only),--cov --cov-report=term:skip-covered)
+
+security: install ## Try every route and every table as somebody who may not.
+	@$(PYTHON) -m tests.security
 
 synth: install ## Synthesise the stacks of a stage (stage=prod); needs no credentials.
 	@$(PYTHON) -m infra_cdk.synth --stage $(stage)

@@ -26,7 +26,7 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "POWERTOOLS_TRACE_DISABLED": "1"}
 def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     modules = [module for module in handlers() if options.only in module]
-    rows = [_row(module, options.repetitions) for module in modules]
+    rows = [row(module, options.repetitions) for module in modules]
     rows.sort(key=lambda row: float(row["import_ms"] or 0), reverse=True)
     times = [float(row["import_ms"] or 0) for row in rows]
     figures: dict[str, Cell] = {
@@ -51,7 +51,7 @@ def handlers() -> list[str]:
     )
 
 
-def _row(module: str, repetitions: int) -> dict[str, Cell]:
+def row(module: str, repetitions: int) -> dict[str, Cell]:
     count, *packages = _python(_PROBE.format(module=module)).split()  # compiles what isn't compiled yet
     above_empty = []
     for _ in range(repetitions):

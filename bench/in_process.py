@@ -22,6 +22,7 @@ from shared.identity.policy import KEY_SCOPES, OPERATOR_SCOPES
 from shared.kernel import db, ids, settings
 from shared.kernel.caller import Caller
 from shared.orgs import service as orgs
+from shared.quotas import service as quotas
 from shared.runs import service as runs
 from tests.services import running
 
@@ -155,12 +156,13 @@ def _tenant() -> Caller:
     system = Caller.system(org_id, request_id="bench")
     with db.tenant(system) as tx:
         orgs.create_org(tx, system, org_id=org_id, name="Bench")
+        quotas.set_limits(tx, system, org_id, plan="enterprise", quotas={}, rates={})
         key, _ = identity.create_first_key(tx, system, org_id=org_id)
     return Caller(
         org_id=org_id,
         actor_id=ids.show("key", key.id),
         role="api",
         scopes=KEY_SCOPES,
-        plan="free",
+        plan="enterprise",
         request_id="bench",
     )

@@ -36,8 +36,8 @@ def routes(platform: Platform) -> list[Route]:
         ("runs", run, "/v1/runs/{run_id}"),
         ("runs", "/v1/runs", "/v1/runs"),
         ("runs", f"{run}/steps", "/v1/runs/{run_id}/steps"),
-        ("identity", f"/v1/orgs/{org}", "/v1/orgs/{org_id}"),
-        ("identity", "/v1/api-keys", "/v1/api-keys"),
+        ("orgs", f"/v1/orgs/{org}", "/v1/orgs/{org_id}"),
+        ("api_keys", "/v1/api-keys", "/v1/api-keys"),
         ("sandboxes", "/v1/sandboxes", "/v1/sandboxes"),
         ("memory", "/v1/memories", "/v1/memories"),
         ("billing", "/v1/credits", "/v1/credits"),
@@ -67,7 +67,7 @@ def routes(platform: Platform) -> list[Route]:
             body=lambda: {"name": f"Bench {uuid4().hex[:8]}"},
         ),
         Route(
-            "POST /v1/api-keys", _handler("identity"), "POST", "/v1/api-keys", tenant, 201, lambda: {"name": "Bench"}
+            "POST /v1/api-keys", _handler("api_keys"), "POST", "/v1/api-keys", tenant, 201, lambda: {"name": "Bench"}
         ),
         Route(
             "POST /v1/credits/grants",

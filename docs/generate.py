@@ -1,4 +1,4 @@
-"""Generates what documents the code from the code: the OpenAPI document and the list of errors.
+"""Generates what documents the code from the code: the OpenAPI document, the list of errors, the permissions.
 
 `python -m docs.generate` writes them, `python -m docs.generate --check` fails when what is committed differs.
 """
@@ -10,6 +10,7 @@ import inspect
 import json
 import pkgutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from fastapi.openapi.utils import get_openapi
 import functions.api
 import shared
 from local.front.errors import ERRORS
+from shared.identity.policy import OPERATOR_RULES, POLICY, Reach, Role
 from shared.kernel.errors import RunyardError
 from shared.kernel.http import STATUS_OF_KIND, create_app
 
 ROOT = Path(__file__).resolve().parents[1]
 DESCRIPTION = """Offer AI agents as a service: agents, durable runs, sandboxes, memory, models, credits.
 
-Authenticate with `Authorization: Bearer ry_live_…`. Every POST takes an `Idempotency-Key`. Lists take `limit` and
+Authenticate with `Authorization: Bearer`, an API key (`ry_live_…`) or the access token of a person who signed in at
+`/v1/auth`. Every POST outside `/v1/auth` takes an `Idempotency-Key`. Lists take `limit` and
 `cursor`. Errors come as `{"error": {"type", "code", "message", …}}`; `code` is stable."""
 
 
@@ -106,6 +109,45 @@ Programs may rely on <code>code</code>; <code>message</code> is for people.</p>
 """
 
 
+def permissions_page() -> str:
+    """Return the page of roles, scopes and what they reach, as `shared/identity/policy.py` has them."""
+    header = ("scope", *(role.value for role in Role), "API keys", "what it is")
+    rows = [
+        (f"`{rule.scope}`", *(_REACH[rule.reach(role)] for role in Role), "yes" if rule.keys else "", rule.meaning)
+        for rule in POLICY
+    ]
+    operator = [(f"`{scope}`", meaning) for scope, meaning in OPERATOR_RULES.items()]
+    return f"""# Permissions
+
+Who may do what. A scope is `resource:action`; a person's follow from their role in the org, an API key has those it was
+given, at most the ones marked. **all**: everything of that kind in the org. **own**: what the person made, what runs on
+it, and what was [shared](security.md) with them or a team of theirs. Empty: nothing, and the answer is
+`403 insufficient_scope`; what lies beyond **own** does not exist, and the answer is `404 not_found`.
+
+Made from `shared/identity/policy.py` by `make openapi`; `tests/unit/identity/test_policy.py` states it a second time,
+and `tests/security` tries every role on every route.
+
+{_table(header, rows)}
+
+Only an owner makes or unmakes an owner; nobody gives a role, or a key a scope, beyond what they may do themselves; an
+org keeps at least one owner.
+
+## The operator
+
+The platform's own key has every scope that a key can have, in an org of its own, and these, which reach across tenants:
+
+{_table(("scope", "what it is"), operator)}
+"""
+
+
+_REACH = {Reach.ALL: "all", Reach.OWN: "own", Reach.NONE: ""}
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _first_paragraph(error: type[RunyardError]) -> str:
     return inspect.cleandoc(error.__doc__ or "").split("\n\n")[0]
 
@@ -115,6 +157,7 @@ def generated() -> dict[Path, str]:
     return {
         ROOT / "docs" / "openapi.json": json.dumps(openapi(), indent=1, ensure_ascii=False) + "\n",
         ROOT / "console" / "errors.html": errors_page(),
+        ROOT / "docs" / "permissions.md": permissions_page(),
     }
 
 

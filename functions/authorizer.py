@@ -1,4 +1,4 @@
-"""API Gateway's authorizer: an API key becomes a Caller, for the HTTP API and for the WebSocket API's $connect.
+"""API Gateway's authorizer: a key or token becomes a Caller, for the HTTP API and for the WebSocket API's $connect.
 
 On the HTTP API it says who calls rather than who may: API Gateway would answer a refusal with a bare 403 of its own,
 while the API's functions, which demand a scope on every route, answer 401 with the stable code that clients rely on.
@@ -38,11 +38,20 @@ def _policy(event: dict[str, Any], effect: str, *, principal: str) -> dict[str, 
 
 
 def _authenticate(event: dict[str, Any]) -> Caller:
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     try:
-        caller = service.authenticate(headers.get("authorization"))
+        caller = service.authenticate(_authorization(event))
     except Unauthenticated as error:
         logger.info("refused", extra={"code": error.code})
         raise
     logger.info("authorized", extra={"actor_id": caller.actor_id})
     return caller
+
+
+def _authorization(event: dict[str, Any]) -> str | None:
+    """Return the one Authorization header, or all of them joined by commas, as the HTTP API's events have them anyway.
+
+    The WebSocket API's have the last one in `headers` and every one in `multiValueHeaders`.
+    """
+    each = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
+    found = [value for name, values in each.items() if name.lower() == "authorization" for value in values]
+    return ",".join(found) if found else None

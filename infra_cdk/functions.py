@@ -27,6 +27,7 @@ class Need(Enum):
     REQUEST_LETTERS = auto()
     SEND_MAIL = auto()
     SIGN_IN_ELSEWHERE = auto()
+    OWN_SCHEMA = auto()
     MIGRATE = auto()
 
 
@@ -59,11 +60,12 @@ class Function:
         return self.module.replace(".", "/") + ".py"
 
 
-def _api(area: str, *needs: Need, layers: tuple[str, ...] = ()) -> Function:
+def _api(area: str, *needs: Need, layers: tuple[str, ...] = (), limited: bool = True) -> Function:
+    # The cache holds the rate limits of callers.
+    common = {Need.DATABASE, Need.PUBLIC_URL} | ({Need.CACHE} if limited else set())
     return Function(
         handler=f"functions.api.{area}.handler",
-        # The cache holds the rate limits.
-        needs=frozenset({Need.DATABASE, Need.CACHE, Need.PUBLIC_URL, *needs}),
+        needs=frozenset({*common, *needs}),
         layers=("core", "web", *layers),
         timeout_s=29,
         memory_mb=1024,
@@ -86,7 +88,8 @@ _SIGN_IN = (Need.WRAP_SECRETS, Need.REQUEST_LETTERS)
 
 API = {
     "identity": _api("identity"),
-    "auth": _api("auth", *_SIGN_IN, layers=("tokens", "identity")),
+    # Whoever signs in is no caller yet: attempts are counted in the database.
+    "auth": _api("auth", *_SIGN_IN, layers=("tokens", "identity"), limited=False),
     "account": _api("account", *_SIGN_IN, layers=("tokens", "identity")),
     "logins": _api("logins", Need.WRAP_SECRETS, Need.SIGN_IN_ELSEWHERE, layers=("tokens", "identity")),
     "orgs": _api("orgs"),
@@ -148,7 +151,8 @@ SCHEDULES = {
     "reap": _schedule("reap", _EACH_MINUTE, Need.START_RUNS, Need.OBSERVE_RUNS, Need.REQUEST_LETTERS, *_END_SANDBOXES),
     "rotate_keys": _schedule("rotate_keys", "rate(1 day)", Need.WRAP_SECRETS, layers=("tokens",)),
     "tidy": _schedule("tidy", "cron(10 2 * * ? *)", timeout_s=600),
-    "partition": _schedule("partition", "rate(1 day)", Need.MIGRATE, layers=("migrations",)),
+    # As the schema's owner, not as the application.
+    "partition": replace(_schedule("partition", "rate(1 day)"), needs=frozenset({Need.OWN_SCHEMA})),
     "reconcile_quotas": _schedule("reconcile_quotas", "cron(30 2 * * ? *)", timeout_s=900),
     "verify_audit": _schedule("verify_audit", "cron(0 3 * * ? *)", timeout_s=900),
 }
@@ -171,7 +175,7 @@ QUEUES = {
 
 MIGRATE = Function(
     handler="functions.deploy.migrate.handler",
-    needs=frozenset({Need.MIGRATE, Need.DATABASE}),
+    needs=frozenset({Need.OWN_SCHEMA, Need.MIGRATE, Need.DATABASE}),
     layers=("core", "migrations"),
     timeout_s=600,
     at_most_one=True,

@@ -1,4 +1,4 @@
-"""The commands of the home: `python -m local up|down|status|logs|reset|deploy|demo|doctor`."""
+"""The commands of the home: `python -m local up|down|status|logs|mail|reset|deploy|demo|audit-verify|doctor`."""
 
 import argparse
 import os
@@ -57,11 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     logs.add_argument("-f", "--follow", action="store_true", help="go on showing what is written")
     logs.add_argument("-n", "--lines", type=int, default=40, help="lines per log (default 40)")
+    mail = command("mail", _mail, "Show the mail that the home has sent, oldest first.")
+    mail.add_argument("-f", "--follow", action="store_true", help="go on showing what is sent")
     reset = command("reset", _reset, "Stop every part and delete all the home remembers.")
     reset.add_argument("--yes", action="store_true", help="do not ask")
     command("deploy", _deploy, "Deploy the CDK app to the running home, changed or not.")
     demo = command("demo", _demo, "Bring the home up and let an agent do a task, live.")
     demo.add_argument("--task", default=os.environ.get("TASK") or None, help="what the agent is asked to do")
+    command("audit-verify", _audit_verify, "Look for events edited or removed; exit status 1 when there are.")
     command("doctor", _doctor, "Check that this machine has what the home needs.")
     return parser
 
@@ -141,6 +144,17 @@ def _logs(home: Home, terminal: Terminal, options: argparse.Namespace) -> int:
     return subprocess.run(["tail", "-n", str(options.lines), *follow, *files], check=False).returncode
 
 
+def _mail(home: Home, terminal: Terminal, options: argparse.Namespace) -> int:
+    from local.mail import letters
+
+    count = 0
+    for letter in letters(home, follow=options.follow):
+        print(letter, flush=True)
+        count += 1
+    terminal.say(f"{count} letters." if count else "No mail has been sent yet.")
+    return 0
+
+
 def _reset(home: Home, terminal: Terminal, options: argparse.Namespace) -> int:
     question = f"Delete every org, run, memory and credit of the home in {home.folder}? Type yes: "
     if not options.yes and (not sys.stdin.isatty() or input(question).strip().lower() != "yes"):
@@ -160,6 +174,15 @@ def _demo(home: Home, terminal: Terminal, options: argparse.Namespace) -> int:
     bring_up(home, terminal)
     terminal.say(f"The home is up after {time.monotonic() - began:.1f} s: {home.public_url}")
     return run_demo(home, terminal, task=options.task)
+
+
+def _audit_verify(home: Home, terminal: Terminal, _: argparse.Namespace) -> int:
+    from local.auditing import verify
+    from local.parts.postgres import database_url
+
+    if not home.outputs_file.exists():
+        raise HomeError("There is no audit trail yet: nothing is deployed.", hint="`make up` deploys.")
+    return verify(database_url(home), terminal)
 
 
 def _doctor(home: Home, terminal: Terminal, _: argparse.Namespace) -> int:

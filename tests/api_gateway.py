@@ -30,6 +30,7 @@ class Answer:
     status: int
     headers: dict[str, str]
     text: str
+    cookies: tuple[str, ...] = ()
 
     @property
     def json(self) -> Any:
@@ -71,7 +72,8 @@ def call(
     text = answer.get("body") or ""
     if answer.get("isBase64Encoded"):
         text = base64.b64decode(text).decode()
-    return Answer(answer["statusCode"], {name.lower(): value for name, value in answer["headers"].items()}, text)
+    given = {name.lower(): value for name, value in answer["headers"].items()}
+    return Answer(answer["statusCode"], given, text, tuple(answer.get("cookies") or ()))
 
 
 # A Lambda function has one thread and its loop. Made before any handler is imported: Mangum would make one otherwise,

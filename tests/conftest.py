@@ -12,6 +12,7 @@ from shared.identity.policy import KEY_SCOPES, OPERATOR_SCOPES
 from shared.kernel import aws, db, ids, settings
 from shared.kernel.caller import Caller
 from shared.orgs import service as orgs
+from shared.tokens import service as tokens
 from tests import api_gateway
 from tests.emulator import Emulator
 from tests.model_provider import provider as provider
@@ -65,6 +66,7 @@ def database(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
     for variable, value in (_ENVIRONMENT | services.environment(name)).items():
         monkeypatch.setenv(variable, value)
     settings.forget()
+    tokens.forget()
     yield name
     db.close()
     settings.forget()

@@ -1,6 +1,6 @@
 """The real emulator in tests: KMS, SQS and SES as functions at home find them."""
 
-import json
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,11 +11,13 @@ import httpx
 from shared.kernel import settings
 
 
-@dataclass(frozen=True)
+@dataclass
 class Emulator:
     """A running emulator with a key, a queue of letters and a verified sender."""
 
     url: str
+    # When the present test began.
+    _since: float = 0
 
     @cached_property
     def identity_key_arn(self) -> str:
@@ -27,6 +29,7 @@ class Emulator:
 
     def prepare(self, *, queue: str, sender: str) -> None:
         """Make the queue, empty, and the verified sender; forget what was sent before."""
+        self._since = time.time()
         sqs = self.client("sqs")
         sqs.purge_queue(QueueUrl=sqs.create_queue(QueueName=queue)["QueueUrl"])
         self.client("sesv2").create_email_identity(EmailIdentity=sender)
@@ -46,8 +49,16 @@ class Emulator:
                 )
         return records
 
-    def sent_mail(self) -> list[dict[str, Any]]:
-        """Return all mail sent so far, oldest first, as the emulator recorded it."""
+    def sent_mail(self, to: str | None = None) -> list[dict[str, Any]]:
+        """Return the mail sent in this test, oldest first, as the emulator recorded it: `To`, `Subject`, `BodyText`, …
+
+        Given an address, return only what was sent there.
+        """
         answer = httpx.get(f"{self.url}/_ministack/ses/messages", timeout=5, trust_env=False)
-        found: list[dict[str, Any]] = json.loads(answer.text)["messages"]
-        return found
+        of_accounts: dict[str, list[dict[str, Any]]] = answer.json()["messages"]
+        found = [mail for mails in of_accounts.values() for mail in mails if mail["Timestamp"] >= self._since]
+        return [mail for mail in sorted(found, key=_moment) if to is None or to in mail["To"]]
+
+
+def _moment(mail: dict[str, Any]) -> float:
+    return float(mail["Timestamp"])

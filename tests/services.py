@@ -18,7 +18,7 @@ from local.parts.postgres import DATABASE, POSTGRES, database_url, migration_dat
 from local.parts.redis import REDIS, redis_url
 from local.settings import LOOPBACK, Home, read_home
 from shared.kernel import migrating
-from shared.kernel.settings import MigrationSettings
+from shared.kernel.settings import SchemaOwnerSettings
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 # The machine won't lose power during a test; a killed server still finds all that it had written.
@@ -134,7 +134,7 @@ def running(folder: Path) -> Iterator[Services]:
             cleanup.callback(server.stop)
             server.start()
         migrating.upgrade(
-            MigrationSettings(url=migration_database_url(home), password_secret_arn=None, operator_secret_arn="unused"),
+            SchemaOwnerSettings(url=migration_database_url(home), password_secret_arn=None),
             _MIGRATIONS,
         )
         cleanup.callback(services.emulator.stop)

@@ -13,7 +13,7 @@ from shared.kernel.routing import Router
 
 router = Router(prefix="/v1", tags=["inference"])
 type Reader = Annotated[Caller, Depends(require("inference:read"))]
-type Writer = Annotated[Caller, Depends(require("inference:write"))]
+type Writer = Annotated[Caller, Depends(require("inference:write", spends=True))]
 type OnceOnly = Annotated[Once, Depends(once)]
 
 

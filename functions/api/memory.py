@@ -17,12 +17,15 @@ from shared.memory.schemas import CreateMemory, Hits, MemoryOut, SearchMemories
 router = Router(prefix="/v1/memories", tags=["memory"])
 type Reader = Annotated[Caller, Depends(require("memories:read"))]
 type Writer = Annotated[Caller, Depends(require("memories:write"))]
+# Both embed text.
+type Saver = Annotated[Caller, Depends(require("memories:write", spends=True))]
+type Searcher = Annotated[Caller, Depends(require("memories:read", spends=True))]
 type OnceOnly = Annotated[Once, Depends(once)]
 type Asked = Annotated[Slice, slice_of("mem")]
 
 
 @router.post("", status_code=201)
-def save_memory(body: CreateMemory, caller: Writer, once: OnceOnly) -> MemoryOut:
+def save_memory(body: CreateMemory, caller: Saver, once: OnceOnly) -> MemoryOut:
     def effect(source_id: str) -> MemoryOut:
         return MemoryOut.of(service.save(caller, source_id=source_id, max_cost_microusd=None, **body.asked()))
 
@@ -30,7 +33,7 @@ def save_memory(body: CreateMemory, caller: Writer, once: OnceOnly) -> MemoryOut
 
 
 @router.post("/search")
-def search_memories(body: SearchMemories, caller: Reader, once: OnceOnly) -> Hits:
+def search_memories(body: SearchMemories, caller: Searcher, once: OnceOnly) -> Hits:
     def effect(source_id: str) -> Hits:
         return Hits.of(service.search(caller, source_id=source_id, max_cost_microusd=None, **body.asked()))
 
@@ -40,7 +43,7 @@ def search_memories(body: SearchMemories, caller: Reader, once: OnceOnly) -> Hit
 @router.get("")
 def list_memories(asked: Asked, caller: Reader, subject: str | None = None) -> Page[MemoryOut]:
     with db.tenant(caller) as tx:
-        memories, more = cut(service.list_memories(tx, asked, subject=subject), asked)
+        memories, more = cut(service.list_memories(tx, caller, asked, subject=subject), asked)
     last = ids.show("mem", memories[-1].id) if more else None
     return Page(data=[MemoryOut.of(memory) for memory in memories], has_more=more, next_cursor=last)
 
@@ -48,7 +51,7 @@ def list_memories(asked: Asked, caller: Reader, subject: str | None = None) -> P
 @router.get("/{memory_id}")
 def get_memory(memory_id: MemoryId, caller: Reader) -> MemoryOut:
     with db.tenant(caller) as tx:
-        return MemoryOut.of(service.get(tx, memory_id))
+        return MemoryOut.of(service.get(tx, caller, memory_id))
 
 
 @router.delete("/{memory_id}", status_code=204)

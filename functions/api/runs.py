@@ -19,6 +19,7 @@ from shared.runs.schemas import CreateRun, RunOut, StepList, StepOut, server_sen
 router = Router(prefix="/v1", tags=["runs"])
 Reader = Annotated[Caller, Depends(require("runs:read"))]
 Writer = Annotated[Caller, Depends(require("runs:write"))]
+Starter = Annotated[Caller, Depends(require("runs:write", spends=True))]
 # An answer of API Gateway is bounded and buffered: it carries the events there are, or a heartbeat after this long.
 _HEARTBEAT_S = 15
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {
@@ -32,7 +33,7 @@ EVENT_STREAM: dict[int | str, dict[str, Any]] = {
 
 @router.post("/agents/{agent_id}/runs", status_code=202)
 def create_run(
-    agent_id: AgentId, body: CreateRun, caller: Writer, once: Annotated[Once, Depends(once)], wait: Wait = 0
+    agent_id: AgentId, body: CreateRun, caller: Starter, once: Annotated[Once, Depends(once)], wait: Wait = 0
 ) -> RunOut:
     def create() -> RunOut:
         return RunOut.of(
@@ -61,7 +62,7 @@ def list_runs(
     status: Annotated[RunStatus | None, Query()] = None,
 ) -> Page[RunOut]:
     with db.tenant(caller) as tx:
-        found, more = cut(service.list_runs(tx, asked, agent_id=agent_id, status=status), asked)
+        found, more = cut(service.list_runs(tx, caller, asked, agent_id=agent_id, status=status), asked)
     cursor = ids.show("run", found[-1].id) if more else None
     return Page(data=[RunOut.of(run) for run in found], has_more=more, next_cursor=cursor)
 
@@ -69,20 +70,20 @@ def list_runs(
 @router.get("/runs/{run_id}")
 def get_run(run_id: RunId, caller: Reader) -> RunOut:
     with db.tenant(caller) as tx:
-        return RunOut.of(service.get_run(tx, run_id))
+        return RunOut.of(service.get_run(tx, caller, run_id))
 
 
 @router.get("/runs/{run_id}/steps")
 def list_run_steps(run_id: RunId, caller: Reader) -> StepList:
     with db.tenant(caller) as tx:
-        return StepList(data=[StepOut.of(step) for step in service.list_steps(tx, run_id)])
+        return StepList(data=[StepOut.of(step) for step in service.list_steps(tx, caller, run_id)])
 
 
 @router.get("/runs/{run_id}/events", response_class=Response, responses=EVENT_STREAM)
 def follow_run(run_id: RunId, caller: Reader, last_event_id: Annotated[int, Header(ge=0)] = 0) -> Response:
     def look() -> tuple[bool, str]:
         with db.tenant(caller) as tx:
-            run, events = service.events_after(tx, run_id, last_event_id)
+            run, events = service.events_after(tx, caller, run_id, last_event_id)
         return run.ended, server_sent(events)
 
     ended, text = wait_for(look, lambda seen: seen[0] or bool(seen[1]), seconds=_HEARTBEAT_S)

@@ -19,11 +19,12 @@ from shared.sandboxes.schemas import CreateSandbox, RegisterSandbox, Registratio
 router = Router(prefix="/v1/sandboxes", tags=["sandboxes"])
 Reader = Annotated[Caller, Depends(require("sandboxes:read"))]
 Writer = Annotated[Caller, Depends(require("sandboxes:write"))]
+Starter = Annotated[Caller, Depends(require("sandboxes:write", spends=True))]
 
 
 @router.post("", status_code=202)
 def create_sandbox(
-    body: CreateSandbox, caller: Writer, once: Annotated[Once, Depends(once)], wait: Wait = 0
+    body: CreateSandbox, caller: Starter, once: Annotated[Once, Depends(once)], wait: Wait = 0
 ) -> SandboxOut:
     with db.tenant(caller) as tx:
         created = once(tx, lambda: SandboxOut.of(service.create(tx, caller, ttl_s=body.ttl_s, metadata=body.metadata)))
@@ -45,7 +46,7 @@ def register_sandbox(body: RegisterSandbox) -> RegistrationOut:
 @router.get("")
 def list_sandboxes(asked: Annotated[Slice, slice_of("sbx")], caller: Reader) -> Page[SandboxOut]:
     with db.tenant(caller) as tx:
-        found, more = cut(service.list_sandboxes(tx, asked), asked)
+        found, more = cut(service.list_sandboxes(tx, caller, asked), asked)
     return Page(
         data=[SandboxOut.of(sandbox) for sandbox in found],
         has_more=more,

@@ -14,10 +14,10 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 
 @invoked
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:
-    revision = migrating.upgrade(settings.migration(), SCRIPTS)
+    revision = migrating.upgrade(settings.schema_owner(), SCRIPTS)
     # A new secret holds no key yet: one is made here, and kept over later deploys. Stored before it is registered, so
     # that a crash in between leaves a key that the next deploy registers.
-    arn = settings.migration().operator_secret_arn
+    arn = settings.operator_secret_arn()
     key = identity.operator_key(secrets.read(arn))
     secrets.write(arn, key.text)
     identity.register_operator(key)

@@ -1,5 +1,6 @@
-"""Each minute: ends runs without progress, sandboxes past their time, holds never settled, and old request keys."""
+"""Each minute: ends what is overdue or without progress, forgets old request keys, asks for letters that are late."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +12,13 @@ from shared.kernel import db, idempotency
 from shared.kernel.caller import Caller
 from shared.kernel.sweeping import sweep
 from shared.kernel.telemetry import invoked
+from shared.people import service as people
 from shared.runs import service as runs
 from shared.runs.model import ZOMBIE_AFTER
 from shared.sandboxes import service as sandboxes
+
+# Asked for when it was committed, a letter leaves within seconds.
+_LETTERS_LATE_AFTER = timedelta(minutes=1)
 
 
 def release_holds(org_id: UUID) -> int:
@@ -29,7 +34,9 @@ def forget_keys(org_id: UUID) -> int:
 
 @invoked
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    return sweep(
+    # First, so that letters leave although some tenant can't be swept.
+    letters = people.ask_for_unsent(_LETTERS_LATE_AFTER)
+    return {"letters": letters} | sweep(
         events.orgs_with_work(zombie_after=ZOMBIE_AFTER),
         {
             # Runs first: ending one settles its hold and frees its sandbox.

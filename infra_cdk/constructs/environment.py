@@ -31,11 +31,8 @@ def _database(platform: Platform, _: Stack) -> _Variables:
     }
 
 
-def _migration(platform: Platform, _: Stack) -> _Variables:
-    variables = {
-        "RUNYARD_MIGRATION_DATABASE_URL": platform.data.migration_database_url,
-        "RUNYARD_OPERATOR_SECRET_ARN": platform.secrets.operator_arn,
-    }
+def _schema_owner(platform: Platform, _: Stack) -> _Variables:
+    variables = {"RUNYARD_MIGRATION_DATABASE_URL": platform.data.migration_database_url}
     if platform.data.owner_secret_arn:
         variables["RUNYARD_MIGRATION_SECRET_ARN"] = platform.data.owner_secret_arn
     return variables
@@ -113,5 +110,6 @@ _VARIABLES: Mapping[Need, Callable[[Platform, Stack], _Variables]] = {
     Need.REQUEST_LETTERS: lambda platform, _: {"RUNYARD_MAIL_QUEUE": platform.names.mail_queue},
     Need.SEND_MAIL: _mail,
     Need.SIGN_IN_ELSEWHERE: _logins,
-    Need.MIGRATE: _migration,
+    Need.OWN_SCHEMA: _schema_owner,
+    Need.MIGRATE: lambda platform, _: {"RUNYARD_OPERATOR_SECRET_ARN": platform.secrets.operator_arn},
 }

@@ -53,14 +53,17 @@ def _model_provider(platform: Platform, _: Stack) -> _Statements:
     return [_allow("secretsmanager:GetSecretValue", on=[platform.secrets.model_provider_arn]), _decrypt(platform)]
 
 
+def _own_schema(platform: Platform, _: Stack) -> _Statements:
+    if not platform.data.owner_secret_arn:
+        return []
+    return [_allow("secretsmanager:GetSecretValue", on=[platform.data.owner_secret_arn]), _decrypt(platform)]
+
+
 def _migrate(platform: Platform, _: Stack) -> _Statements:
-    statements = [
+    return [
         _allow("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", on=[platform.secrets.operator_arn]),
         _allow("kms:Decrypt", "kms:GenerateDataKey", on=[platform.secrets.key_arn]),
     ]
-    if platform.data.owner_secret_arn:
-        statements.append(_allow("secretsmanager:GetSecretValue", on=[platform.data.owner_secret_arn]))
-    return statements
 
 
 def _publish_events(platform: Platform, stack: Stack) -> _Statements:
@@ -142,5 +145,6 @@ _STATEMENTS: Mapping[Need, Callable[[Platform, Stack], _Statements]] = {
     Need.REQUEST_LETTERS: _request_letters,
     Need.SEND_MAIL: _send_mail,
     Need.SIGN_IN_ELSEWHERE: _sign_in_elsewhere,
+    Need.OWN_SCHEMA: _own_schema,
     Need.MIGRATE: _migrate,
 }

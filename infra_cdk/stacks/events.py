@@ -7,6 +7,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_ses as ses
 from aws_cdk.aws_events_targets import SqsQueue
 from aws_cdk.aws_lambda_event_sources import SqsEventSource
 from aws_cdk.aws_scheduler_targets import LambdaInvoke
@@ -53,6 +54,7 @@ class EventsStack(PlatformStack):
         )
         # Fed by the functions themselves: a person waits for the letter.
         self._queue("send_letters")
+        ses.CfnEmailIdentity(self, "Sender", email_identity=(platform.stage.home or platform.stage).mail_from)
         self._schedules()
 
     def _queue(self, name: str) -> DurableQueue:

@@ -15,6 +15,8 @@ def main() -> None:
         host=LOOPBACK,
         port=home.ports.front,
         access_log=False,
+        # Else a client on this machine could say that it is another.
+        proxy_headers=False,
         # Below a warning it writes the addresses of WebSockets, and with them the keys in their query.
         log_level="warning",
         server_header=False,

@@ -72,13 +72,14 @@ def upgrade() -> None:
         "TABLE (id uuid, user_id uuid, purpose text)",
         "SELECT letter.id, letter.user_id, letter.purpose FROM letters letter WHERE letter.sha256 = wanted",
     )
+    # Newest first: letters that SES will never take must not stand in the way of others.
     look_up(
         "unsent_letters",
         "older_than interval",
         "TABLE (id uuid, user_id uuid)",
         """SELECT letter.id, letter.user_id FROM letters letter
             WHERE letter.sent_at IS NULL AND letter.created_at < now() - older_than AND letter.expires_at > now()
-            ORDER BY letter.created_at LIMIT 100""",
+            ORDER BY letter.created_at DESC LIMIT 100""",
     )
     look_up(
         "users_with_expired_letters",
@@ -171,6 +172,7 @@ def upgrade() -> None:
             provider text NOT NULL,
             org_id uuid,
             link_user_id uuid,
+            link_session_id uuid,
             nonce text NOT NULL,
             code_verifier text NOT NULL,
             created_at timestamptz NOT NULL DEFAULT now(),

@@ -41,8 +41,16 @@ def upgrade() -> None:
         "",
         "TABLE (user_id uuid, name text, email text, role text, has_second_factor boolean,"
         " created_at timestamptz, updated_at timestamptz)",
-        f"""SELECT person.id, person.name, person.email, membership.role, person.totp_confirmed_at IS NOT NULL,
-                   membership.created_at, membership.updated_at
+        # Somebody whom only the org's own sign-in knows has no address of their own, but the one its issuer claims.
+        f"""SELECT person.id, person.name,
+                   coalesce(
+                       (SELECT nullif(identity.email, '') FROM identities identity
+                         WHERE identity.user_id = person.id AND identity.org_id = membership.org_id
+                           AND person.email LIKE '%@invalid'
+                         ORDER BY identity.last_used_at DESC LIMIT 1),
+                       person.email
+                   ),
+                   membership.role, person.totp_confirmed_at IS NOT NULL, membership.created_at, membership.updated_at
               FROM memberships membership JOIN users person ON person.id = membership.user_id
              WHERE membership.org_id = {CURRENT_ORG}""",
     )
@@ -146,22 +154,6 @@ def upgrade() -> None:
     """)
     op.execute("CREATE INDEX resource_grants_resource ON resource_grants (org_id, resource_type, resource_id)")
     tenant_table("resource_grants")
-    # Under row-level security of whoever asks. Write access includes read.
-    op.execute("""
-        CREATE FUNCTION granted(of_type text, of_id uuid, to_user uuid, wanted text) RETURNS boolean
-        LANGUAGE sql STABLE SET search_path = public, pg_temp
-        AS $$
-            SELECT EXISTS (
-                SELECT FROM resource_grants g
-                 WHERE g.resource_type = of_type AND g.resource_id = of_id
-                   AND (wanted = 'read' OR g.access = 'write')
-                   AND (g.user_id = to_user
-                        OR g.team_id IN (SELECT m.team_id FROM team_members m WHERE m.user_id = to_user))
-            )
-        $$
-    """)
-    op.execute("REVOKE ALL ON FUNCTION granted(text, uuid, uuid, text) FROM PUBLIC")
-    op.execute("GRANT EXECUTE ON FUNCTION granted(text, uuid, uuid, text) TO runyard_app")
 
     op.execute("""
         CREATE TABLE service_accounts (
@@ -181,6 +173,7 @@ def upgrade() -> None:
     looked_up("service_accounts")
     op.execute("""
         ALTER TABLE api_keys
+            ADD COLUMN mode text NOT NULL DEFAULT 'live' CHECK (mode IN ('live', 'test')),
             ADD COLUMN service_account_id uuid,
             ADD COLUMN rate_limit_per_minute int CHECK (rate_limit_per_minute > 0),
             ADD COLUMN replaced_by uuid,
@@ -231,3 +224,39 @@ def upgrade() -> None:
     for table in ("agents", "runs", "sandboxes", "memories"):
         op.execute(f"ALTER TABLE {table} ADD COLUMN created_by_user uuid")
         op.execute(f"CREATE INDEX {table}_of_user ON {table} (org_id, created_by_user, id DESC)")
+    op.execute("CREATE INDEX resource_grants_user ON resource_grants (org_id, user_id) WHERE user_id IS NOT NULL")
+    op.execute("CREATE INDEX resource_grants_team ON resource_grants (org_id, team_id) WHERE team_id IS NOT NULL")
+    op.execute("CREATE INDEX runs_of_agent ON runs (org_id, agent_id, id DESC)")
+    # The agents that a member may read or write: their own and those shared with them. Write access includes read.
+    # Under row-level security of whoever asks.
+    op.execute("""
+        CREATE FUNCTION agents_within_reach(of_user uuid, wanted text) RETURNS SETOF uuid
+        LANGUAGE sql STABLE ROWS 100 SET search_path = public, pg_temp
+        AS $$
+            SELECT agent.id FROM agents agent WHERE agent.created_by_user = of_user
+            UNION
+            SELECT shared.resource_id FROM resource_grants shared
+             WHERE shared.resource_type = 'agent'
+               AND (wanted = 'read' OR shared.access = 'write')
+               AND (shared.user_id = of_user
+                    OR shared.team_id IN (SELECT team.team_id FROM team_members team WHERE team.user_id = of_user))
+        $$
+    """)
+    op.execute("REVOKE ALL ON FUNCTION agents_within_reach(uuid, text) FROM PUBLIC")
+    op.execute("GRANT EXECUTE ON FUNCTION agents_within_reach(uuid, text) TO runyard_app")
+
+    # A member's search must leave others' memories out before it takes the best.
+    op.execute("DROP FUNCTION memories_by_words(tsquery, text, int)")
+    look_up(
+        "memories_by_words",
+        "query tsquery, of_subject text, of_user uuid, take int",
+        "TABLE (id uuid, rank real)",
+        f"""SELECT memory.id, ts_rank(memory.words, query)
+              FROM memories memory
+             WHERE memory.org_id = {CURRENT_ORG}
+               AND memory.words @@ query
+               AND (of_subject IS NULL OR memory.subject = of_subject)
+               AND (of_user IS NULL OR memory.created_by_user = of_user)
+             ORDER BY 2 DESC, 1 DESC
+             LIMIT take""",
+    )

@@ -18,12 +18,13 @@ def upgrade() -> None:
         )
     """)
     tenant_table("quota_usage")
-    # One row for each thing that holds some of a quota: what exists once is released once.
+    # One row for each thing that holds some of a quota: what exists once is released once. Byte order is the order of
+    # the ids inside, in which reconciliation walks both these and the things.
     op.execute("""
         CREATE TABLE quota_allocations (
             org_id uuid NOT NULL REFERENCES orgs (id),
             resource text NOT NULL,
-            holder text NOT NULL,
+            holder text COLLATE "C" NOT NULL,
             amount bigint NOT NULL CHECK (amount > 0),
             allocated_at timestamptz NOT NULL DEFAULT now(),
             PRIMARY KEY (org_id, resource, holder)

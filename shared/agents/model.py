@@ -2,10 +2,11 @@
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
 
-from shared.kernel.errors import InvalidRequest
+from shared.kernel.errors import Forbidden, InvalidRequest
 
 # What an agent may be given; runs know how to execute each.
 TOOLS = (
@@ -18,6 +19,18 @@ TOOLS = (
 )
 DEFAULT_TOOLS = TOOLS
 MAX_BUDGET_MICROUSD = 100_000_000
+
+
+class SharedToRead(Forbidden):
+    """The agent was shared with you to read and run: whoever made it, or an admin, can let you change it."""
+
+    code = "shared_to_read"
+
+
+class SharingRefused(Forbidden):
+    """Only whoever made an agent, or an admin of the org, says with whom it is shared."""
+
+    code = "sharing_refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +75,33 @@ class AgentVersion:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """An agent with its live version's config."""
+    """An agent with its live version's config. `created_by_user` is the person who made it, where a person did."""
 
     id: UUID
+    created_by_user: UUID | None
     name: str
     version: int
     config: AgentConfig
     metadata: dict[str, str]
     created_at: datetime
     updated_at: datetime
+
+
+class Access(StrEnum):
+    """What an agent is shared for; writing includes reading. Who may read an agent may run it."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An agent shared with one team or one person."""
+
+    id: UUID
+    agent_id: UUID
+    team_id: UUID | None
+    user_id: UUID | None
+    access: Access
+    created_by: str
+    created_at: datetime

@@ -1,12 +1,21 @@
-"""Public JSON of agents and versions."""
+"""Public JSON of agents, versions and grants."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
-from shared.agents.model import DEFAULT_TOOLS, MAX_BUDGET_MICROUSD, TOOLS, Agent, AgentConfig, AgentVersion
-from shared.kernel.fields import AgentId, Input, Metadata, Output
+from shared.agents.model import (
+    DEFAULT_TOOLS,
+    MAX_BUDGET_MICROUSD,
+    TOOLS,
+    Access,
+    Agent,
+    AgentConfig,
+    AgentVersion,
+    Grant,
+)
+from shared.kernel.fields import AgentId, GrantId, Input, Metadata, Output, TeamId, UserId
 
 Name = Annotated[str, Field(min_length=1, max_length=100, examples=["Analyst"])]
 
@@ -96,4 +105,45 @@ class AgentVersionOut(Output):
             config=Config.of(version.config),
             created_by=version.created_by,
             created_at=version.created_at,
+        )
+
+
+class ShareAgent(Input):
+    """With whom, a team or a person, and what for. Sharing with the same one again changes what for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"user_id": "user_01h455vb4pex5vsknk084sn02q", "access": "read"}]}
+    )
+
+    team_id: TeamId | None = None
+    user_id: UserId | None = None
+    access: Annotated[Access, Field(description="`read`: see and run it; `write`: change it as well.")] = Access.READ
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.team_id is None) == (self.user_id is None):
+            raise ValueError("Give either team_id or user_id.")
+        return self
+
+
+class GrantOut(Output):
+    id: GrantId
+    object: Literal["grant"] = "grant"
+    agent_id: AgentId
+    team_id: TeamId | None
+    user_id: UserId | None
+    access: Access
+    created_by: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, grant: Grant) -> Self:
+        return cls(
+            id=grant.id,
+            agent_id=grant.agent_id,
+            team_id=grant.team_id,
+            user_id=grant.user_id,
+            access=grant.access,
+            created_by=grant.created_by,
+            created_at=grant.created_at,
         )

@@ -3,8 +3,8 @@
 import json
 from uuid import UUID
 
-from shared.agents import store
-from shared.agents.model import Agent, AgentConfig, AgentVersion
+from shared.agents import sharing, store
+from shared.agents.model import Access, Agent, AgentConfig, AgentVersion, Grant, SharedToRead
 from shared.audit import service as audit
 from shared.kernel import cache, ids
 from shared.kernel.caller import Caller
@@ -19,9 +19,9 @@ _CONFIG_KEPT_S = 3600
 def create_agent(tx: Tx, caller: Caller, *, name: str, config: AgentConfig, metadata: dict[str, str]) -> Agent:
     """Create an agent with version 1 live."""
     agent_id = ids.new()
-    store.insert_agent(tx, agent_id=agent_id, name=name, metadata=metadata)
+    store.insert_agent(tx, agent_id=agent_id, created_by_user=caller.person_id, name=name, metadata=metadata)
     store.insert_version(tx, agent_id=agent_id, version=1, config=config.checked(), created_by=caller.actor_id)
-    agent = get_agent(tx, agent_id)
+    agent = get_agent(tx, caller, agent_id)
     _record(tx, caller, "agent.create", agent, old=None)
     return agent
 
@@ -35,10 +35,12 @@ def update_agent(
     config: AgentConfig | None,
     metadata: dict[str, str] | None,
 ) -> Agent:
-    """Change what is given; a changed config becomes the next version and is live at once."""
-    before = store.find(tx, agent_id, lock=True)
-    if before is None:
-        raise NotFound.of("agent", ids.show("agent", agent_id))
+    """Change what is given; a changed config becomes the next version and is live at once.
+
+    Raises `NotFound`, and `SharedToRead` for a member with whom it is shared no further.
+    """
+    before = get_agent(tx, caller, agent_id, lock=True)
+    check_may_write(tx, caller, agent_id)
     version = before.version
     if config is not None and config.checked() != before.config:
         newest = store.list_versions(tx, agent_id, before=None, limit=1)
@@ -51,27 +53,52 @@ def update_agent(
         version=version,
         metadata=before.metadata if metadata is None else metadata,
     )
-    after = get_agent(tx, agent_id)
+    after = get_agent(tx, caller, agent_id)
     _record(tx, caller, "agent.update", after, old={"name": before.name, "version": before.version})
     return after
 
 
-def get_agent(tx: Tx, agent_id: UUID) -> Agent:
-    agent = store.find(tx, agent_id)
+def get_agent(tx: Tx, caller: Caller, agent_id: UUID, *, lock: bool = False) -> Agent:
+    """Return an agent that the caller may read, a member their own and those shared with them; raise `NotFound`."""
+    agent = store.find(tx, agent_id, only_own=caller.only_own, lock=lock)
     if agent is None:
         raise NotFound.of("agent", ids.show("agent", agent_id))
     return agent
 
 
-def list_agents(tx: Tx, asked: Slice) -> list[Agent]:
-    """Return up to `limit + 1` agents, newest first."""
-    return store.list_agents(tx, asked)
+def check_may_write(tx: Tx, caller: Caller, agent_id: UUID) -> None:
+    """Raise `SharedToRead` unless the caller may change this agent, which they may read."""
+    if caller.only_own is not None and not store.may_write(tx, agent_id, user_id=caller.only_own):
+        raise SharedToRead(f"The agent {ids.show('agent', agent_id)} was shared with you to read and run only.")
 
 
-def list_versions(tx: Tx, agent_id: UUID, *, before: int | None, limit: int) -> list[AgentVersion]:
+def list_agents(tx: Tx, caller: Caller, asked: Slice) -> list[Agent]:
+    """Return up to `limit + 1` agents that the caller may read, newest first."""
+    return store.list_agents(tx, asked, only_own=caller.only_own)
+
+
+def list_versions(tx: Tx, caller: Caller, agent_id: UUID, *, before: int | None, limit: int) -> list[AgentVersion]:
     """Return up to `limit + 1` versions, newest first."""
-    get_agent(tx, agent_id)
+    get_agent(tx, caller, agent_id)
     return store.list_versions(tx, agent_id, before=before, limit=limit + 1)
+
+
+def share_agent(
+    tx: Tx, caller: Caller, agent_id: UUID, *, team_id: UUID | None, user_id: UUID | None, access: Access
+) -> Grant:
+    """Share an agent with one team or one person; again: what it is shared for changes."""
+    agent = get_agent(tx, caller, agent_id, lock=True)
+    return sharing.share(tx, caller, agent, team_id=team_id, user_id=user_id, access=access)
+
+
+def list_grants(tx: Tx, caller: Caller, agent_id: UUID, asked: Slice) -> list[Grant]:
+    """Return up to `limit + 1` grants of an agent, newest first."""
+    return sharing.list_grants(tx, caller, get_agent(tx, caller, agent_id), asked)
+
+
+def unshare_agent(tx: Tx, caller: Caller, agent_id: UUID, grant_id: UUID) -> None:
+    """Take back what was shared."""
+    sharing.unshare(tx, caller, get_agent(tx, caller, agent_id, lock=True), grant_id)
 
 
 def get_config(tx: Tx, caller: Caller, agent_id: UUID, version: int) -> AgentConfig:

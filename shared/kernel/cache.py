@@ -1,5 +1,6 @@
 """Redis: a cache that may be lost at any moment. A failed look-up is a miss, and a breaker keeps it cheap."""
 
+from collections.abc import Callable
 from functools import cache as once
 
 from redis import Redis
@@ -26,29 +27,28 @@ def _client() -> Redis:
     )
 
 
-def get(key: str) -> bytes | None:
-    """Return the value, or None when it isn't there or Redis can't be reached."""
+def attempt[T](action: Callable[[Redis], T]) -> T | None:
+    """Return what `action(client)` returns, or None when Redis can't be reached, or couldn't a moment ago."""
     if not _breaker.allows():
         return None
     try:
-        value = _client().get(key)
+        value = action(_client())
     except RedisError:
         _breaker.failed()
         return None
     _breaker.succeeded()
+    return value
+
+
+def get(key: str) -> bytes | None:
+    """Return the value, or None when it isn't there or Redis can't be reached."""
+    value = attempt(lambda client: client.get(key))
     return value if isinstance(value, bytes) else None
 
 
 def put(key: str, value: bytes, *, ttl_s: int) -> None:
     """Store a value for `ttl_s` seconds, or don't, when Redis can't be reached."""
-    if not _breaker.allows():
-        return
-    try:
-        _client().set(key, value, ex=ttl_s)
-    except RedisError:
-        _breaker.failed()
-    else:
-        _breaker.succeeded()
+    attempt(lambda client: client.set(key, value, ex=ttl_s))
 
 
 def is_up() -> bool:

@@ -40,7 +40,7 @@ class Caller:
     def only_own(self) -> UUID | None:
         """The person to whose things, and those shared with them, the caller is confined; None: sees all of the org's.
 
-        Stores pass it on: `… AND (%(only_own)s::uuid IS NULL OR created_by_user = %(only_own)s OR granted(…))`.
+        Stores choose their statement by it: the rule is in docs/decisions/0025-what-members-see.md.
         """
         return self.person_id if self.role == "member" else None
 

@@ -222,6 +222,12 @@ class Unavailable(RunyardError):
     retryable = True
 
 
+class RateLimiterUnavailable(Unavailable):
+    """What spends credits waits while requests can't be counted; everything else goes on."""
+
+    code = "rate_limiter_unavailable"
+
+
 def error_of_code(code: str) -> type[RunyardError] | None:
     """Return the error with this code among those imported so far."""
     pending = [RunyardError]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 from uuid import uuid4
 
 import psycopg
-from fastapi import APIRouter, FastAPI, Request, Security
+from fastapi import APIRouter, Depends, FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
@@ -18,17 +18,19 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.kernel import clock, settings
+from shared.kernel import clock, ids, limiting, settings
 from shared.kernel.caller import Caller
 from shared.kernel.errors import (
     InternalError,
     InvalidRequest,
     Kind,
     MethodNotAllowed,
+    NotFound,
     RouteNotFound,
     RunyardError,
     Unavailable,
 )
+from shared.kernel.fields import OrgId
 from shared.kernel.idempotency import Once, Replay
 from shared.kernel.telemetry import Handler, logger, traced
 
@@ -78,17 +80,35 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
         403: "The key lacks a scope.",
         404: "Not there, or not yours.",
         409: "In conflict with the present state, or with an earlier use of the Idempotency-Key.",
+        429: "Too many requests: wait for as many seconds as Retry-After says.",
         500: "A fault of ours.",
     }.items()
 }
 
 
-def require(scope: str) -> Callable[..., Awaitable[Caller]]:
-    """Return a dependency that yields the `Caller`, and raises unless it holds `scope`, e.g. `agents:read`."""
+def require(scope: str, *, spends: bool = False) -> Callable[..., Awaitable[Caller]]:
+    """Return a dependency that yields the `Caller`, and raises unless it holds `scope`, e.g. `agents:read`.
+
+    It counts the request against the caller's rates. What `spends` credits is refused while that is impossible.
+    """
 
     async def caller(request: Request, _: Annotated[object, Security(_bearer, scopes=[scope])]) -> Caller:
         found = Caller.from_context(_authorizer(request), request_id=request_id(request), ip=client_ip(request))
+        counted = limiting.count(found, limiting.kind_of(request.method, scope))
+        request.state.rate_limit = counted.headers
+        counted.admit(spends=spends)
         found.require(scope)
+        return found
+
+    return caller
+
+
+def require_in_org(scope: str) -> Callable[..., Awaitable[Caller]]:
+    """Return `require`'s dependency for paths with an `org_id`: any but the caller's own org does not exist."""
+
+    async def caller(org_id: OrgId, found: Annotated[Caller, Depends(require(scope))]) -> Caller:
+        if org_id != found.org_id:
+            raise NotFound.of("org", ids.show("org", org_id))
         return found
 
     return caller
@@ -205,7 +225,8 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id(request).encode())]
+                added = [(b"x-request-id", request_id(request).encode()), *getattr(request.state, "rate_limit", ())]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         try:

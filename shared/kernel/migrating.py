@@ -13,13 +13,13 @@ from sqlalchemy.pool import NullPool
 
 from shared.kernel import secrets
 from shared.kernel.errors import ConfigurationError
-from shared.kernel.settings import MigrationSettings
+from shared.kernel.settings import SchemaOwnerSettings
 
 # Any constant will do, as long as nothing else in this database uses it.
 _LOCK = 7_243_041
 
 
-def upgrade(migration: MigrationSettings, scripts: Path) -> str:
+def upgrade(migration: SchemaOwnerSettings, scripts: Path) -> str:
     """Apply what is missing, in one transaction, and return the revision the schema is at."""
     config = Config()
     config.set_main_option("script_location", str(scripts))
@@ -33,7 +33,7 @@ def upgrade(migration: MigrationSettings, scripts: Path) -> str:
     return revision
 
 
-def _engine(migration: MigrationSettings) -> Engine:
+def _engine(migration: SchemaOwnerSettings) -> Engine:
     url = make_url(migration.url).set(drivername="postgresql+psycopg")
     if migration.password_secret_arn is not None:
         login = json.loads(secrets.read(migration.password_secret_arn))

@@ -47,12 +47,11 @@ class DatabaseSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class MigrationSettings:
-    """How the schema's owner reaches Postgres, and where the operator's key is kept."""
+class SchemaOwnerSettings:
+    """How the schema's owner reaches Postgres: to migrate, and to make partitions."""
 
     url: str
     password_secret_arn: str | None
-    operator_secret_arn: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +108,17 @@ def database() -> DatabaseSettings:
 
 
 @cache
-def migration() -> MigrationSettings:
-    return MigrationSettings(
+def schema_owner() -> SchemaOwnerSettings:
+    return SchemaOwnerSettings(
         url=_required("RUNYARD_MIGRATION_DATABASE_URL"),
         password_secret_arn=_optional("RUNYARD_MIGRATION_SECRET_ARN"),
-        operator_secret_arn=_required("RUNYARD_OPERATOR_SECRET_ARN"),
     )
+
+
+@cache
+def operator_secret_arn() -> str:
+    """Return where the migration keeps the operator's key."""
+    return _required("RUNYARD_OPERATOR_SECRET_ARN")
 
 
 @cache
@@ -205,7 +209,8 @@ def forget() -> None:
 _READERS = (
     stage,
     database,
-    migration,
+    schema_owner,
+    operator_secret_arn,
     redis_url,
     public_url,
     model,

@@ -6,10 +6,22 @@ The context binds a wrapped secret to what it is for: unwrapping it for anything
 from typing import TYPE_CHECKING
 
 from shared.kernel import aws, settings
-from shared.kernel.errors import InternalError
+from shared.kernel.errors import InternalError, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
+
+
+# With these KMS says that it never will. A throttled or forbidden call says nothing about the secret.
+_FOR_GOOD = frozenset(
+    {
+        "DisabledException",
+        "IncorrectKeyException",
+        "InvalidCiphertextException",
+        "KMSInvalidStateException",
+        "NotFoundException",
+    }
+)
 
 
 class Unwrappable(InternalError):
@@ -25,16 +37,23 @@ def _client() -> "KMSClient":
 
 def wrap(secret: bytes, *, context: dict[str, str]) -> bytes:
     """Return the secret encrypted under the identity key, e.g. for `context={"purpose": "totp", "user": "user_…"}`."""
-    answer = _client().encrypt(KeyId=settings.identity_key_arn(), Plaintext=secret, EncryptionContext=context)
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        answer = _client().encrypt(KeyId=settings.identity_key_arn(), Plaintext=secret, EncryptionContext=context)
+    except (ClientError, BotoCoreError) as error:
+        raise Unavailable("A secret can't be stored just now; try again shortly.") from error
     return answer["CiphertextBlob"]
 
 
 def unwrap(wrapped: bytes, *, context: dict[str, str]) -> bytes:
-    """Return the secret; raise `Unwrappable` when KMS refuses, e.g. since its key was deleted."""
-    from botocore.exceptions import ClientError
+    """Return the secret; raise `Unwrappable` when it is lost, e.g. since its key was deleted, else `Unavailable`."""
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         answer = _client().decrypt(KeyId=settings.identity_key_arn(), CiphertextBlob=wrapped, EncryptionContext=context)
-    except ClientError as error:
-        raise Unwrappable("A stored secret can't be unwrapped; its key may be gone.") from error
+    except (ClientError, BotoCoreError) as error:
+        if isinstance(error, ClientError) and error.response["Error"]["Code"] in _FOR_GOOD:
+            raise Unwrappable("A stored secret can't be unwrapped; its key may be gone.") from error
+        raise Unavailable("A stored secret can't be unwrapped just now; try again shortly.") from error
     return answer["Plaintext"]

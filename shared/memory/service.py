@@ -16,6 +16,9 @@ from shared.kernel.errors import NotFound
 from shared.kernel.pagination import Slice
 from shared.memory import store
 from shared.memory.model import DIMENSIONS, Draft, Hit, Memory, check_query, check_subject, combined, pieces
+from shared.quotas import service as quotas
+from shared.quotas.model import Look
+from shared.quotas.plans import Resource
 from shared.usage import service as usage
 from shared.usage.model import UsageKind
 
@@ -32,15 +35,21 @@ def save(
     importance: float = 0.5,
     tags: Sequence[str] = (),
     metadata: Mapping[str, str] | None = None,
+    on_behalf_of: UUID | None = None,
 ) -> Memory:
     """Embed and store a memory; return the first one again for a `source_id` that has one.
 
-    `max_cost_microusd` as in `inference.service.complete`: None pays from the tenant's credits. Raises
-    `InvalidRequest`, `MemoryTooLarge` and what embedding raises.
+    `max_cost_microusd` as in `inference.service.complete`: None pays from the tenant's credits. `on_behalf_of` is the
+    person whose memory it is, where that isn't the caller: a run's. Raises
+    `InvalidRequest`, `MemoryTooLarge`, `QuotaExceeded` and what embedding raises.
     """
     draft = Draft(content=content, subject=subject, importance=importance, tags=tuple(tags), metadata=metadata or {})
     with db.tenant(caller) as tx:
         known = store.find_by_source(tx, source_id)
+        if known is None:
+            # Refused before the embedding costs anything; what counts is the allocation below.
+            for resource, amount in _amounts(draft.content):
+                quotas.check(tx, caller.org_id, resource, amount=amount)
     if known is not None:
         return known
     texts = pieces(draft.content)
@@ -51,6 +60,7 @@ def save(
             draft,
             memory_id=ids.new(),
             source_id=source_id,
+            created_by_user=on_behalf_of or caller.person_id,
             embedding=combined(found.vectors, texts),
             embedding_model=found.model,
         )
@@ -58,6 +68,8 @@ def save(
             # The same save, delivered twice at once, was quicker.
             return _required(store.find_by_source(tx, source_id), source_id)
         shown = ids.show("mem", saved.id)
+        for resource, amount in _amounts(saved.content):
+            quotas.allocate(tx, caller.org_id, resource, holder=shown, amount=amount)
         _count(tx, caller, source_id, "save")
         # What is remembered may be private: the trail names it and doesn't repeat it.
         new = {"subject": saved.subject, "importance": saved.importance, "tags": list(saved.tags)}
@@ -76,6 +88,8 @@ def search(
 ) -> list[Hit]:
     """Return the `k` memories that fit the query best, by meaning and by words; of one subject, if given.
 
+    A member finds their own alone.
+
     The same `source_id` again is neither embedded nor paid for again.
     """
     check_query(query, k=k)
@@ -86,6 +100,7 @@ def search(
         _count(tx, caller, source_id, "search")
         return store.search(
             tx,
+            only_own=caller.only_own,
             query=query,
             embedding=combined(found.vectors, [query]),
             embedding_model=found.model,
@@ -94,28 +109,44 @@ def search(
         )
 
 
-def get(tx: Tx, memory_id: UUID) -> Memory:
-    return _required(store.find(tx, memory_id), ids.show("mem", memory_id))
+def get(tx: Tx, caller: Caller, memory_id: UUID) -> Memory:
+    return _required(store.find(tx, memory_id, only_own=caller.only_own), ids.show("mem", memory_id))
 
 
-def list_memories(tx: Tx, asked: Slice, *, subject: str | None = None) -> list[Memory]:
+def list_memories(tx: Tx, caller: Caller, asked: Slice, *, subject: str | None = None) -> list[Memory]:
     """Return up to `limit + 1` memories, newest first; of one subject, if given."""
     if subject is not None:
         check_subject(subject)
-    return store.list_memories(tx, asked, subject=subject)
+    return store.list_memories(tx, asked, only_own=caller.only_own, subject=subject)
 
 
 def delete(tx: Tx, caller: Caller, memory_id: UUID) -> None:
     """Remove the memory for good; raise `NotFound` when there is none."""
     shown = ids.show("mem", memory_id)
-    if not store.delete(tx, memory_id):
+    if not store.delete(tx, memory_id, only_own=caller.only_own):
         raise NotFound.of(_NOUN, shown)
+    for resource in (Resource.MEMORIES, Resource.STORAGE_BYTES):
+        quotas.release(tx, caller.org_id, resource, holder=shown)
     audit.record(tx, caller, action="memory.delete", resource_type=_NOUN, resource_id=shown)
+
+
+def holders(tx: Tx, look: Look) -> list[tuple[UUID, int]]:
+    """Return the stored memories, each of which counts as one."""
+    return [(memory_id, 1) for memory_id, _ in stored_bytes(tx, look)]
+
+
+def stored_bytes(tx: Tx, look: Look) -> list[tuple[UUID, int]]:
+    """Return the stored memories and the bytes of their text in UTF-8."""
+    return store.sizes(tx, after=look.after, among=look.among, limit=look.limit)
 
 
 def cost_of(tx: Tx, *, source_id: str) -> int:
     """Return the micro-dollars that the save or search with this source id has cost."""
     return inference.cost_of(tx, source_id=_embedding_source(source_id))
+
+
+def _amounts(content: str) -> tuple[tuple[Resource, int], ...]:
+    return (Resource.MEMORIES, 1), (Resource.STORAGE_BYTES, len(content.encode()))
 
 
 def _embed(caller: Caller, texts: Sequence[str], source_id: str, max_cost_microusd: int | None) -> Embeddings:

@@ -15,27 +15,39 @@ FIND: LiteralString = """
       FROM memories
      WHERE id = %(id)s
 """
+FIND_OWN: LiteralString = FIND + " AND created_by_user = %(only_own)s"
 FIND_BY_SOURCE: LiteralString = """
     SELECT id, subject, content, importance, tags, source_id, embedding_model, metadata, created_at
       FROM memories
      WHERE source_id = %(source_id)s
 """
-LIST: LiteralString = """
+LISTED: LiteralString = """
     SELECT id, subject, content, importance, tags, source_id, embedding_model, metadata, created_at
       FROM memories
      WHERE (%(before)s::uuid IS NULL OR id < %(before)s)
        AND (%(subject)s::text IS NULL OR subject = %(subject)s)
-     ORDER BY id DESC LIMIT %(limit)s
 """
+NEWEST_FIRST: LiteralString = " ORDER BY id DESC LIMIT %(limit)s"
+LIST: LiteralString = LISTED + NEWEST_FIRST
+LIST_OWN: LiteralString = LISTED + " AND created_by_user = %(only_own)s" + NEWEST_FIRST
 INSERT: LiteralString = """
     INSERT INTO memories (id, org_id, subject, content, importance, tags, source_id, embedding, embedding_model,
-                          metadata)
+                          metadata, created_by_user)
     VALUES (%(id)s, current_setting('app.current_org_id')::uuid, %(subject)s, %(content)s, %(importance)s, %(tags)s,
-            %(source_id)s, %(embedding)s::vector, %(embedding_model)s, %(metadata)s)
+            %(source_id)s, %(embedding)s::vector, %(embedding_model)s, %(metadata)s, %(created_by_user)s)
     ON CONFLICT ON CONSTRAINT memories_once DO NOTHING
     RETURNING id, subject, content, importance, tags, source_id, embedding_model, metadata, created_at
 """
-DELETE: LiteralString = "DELETE FROM memories WHERE id = %(id)s RETURNING subject"
+SIZES: LiteralString = """
+    SELECT id, octet_length(content) AS bytes FROM memories
+     WHERE (%(after)s::uuid IS NULL OR id > %(after)s) AND (%(among)s::uuid[] IS NULL OR id = ANY(%(among)s))
+     ORDER BY id LIMIT %(limit)s
+"""
+DELETE: LiteralString = """
+    DELETE FROM memories
+     WHERE id = %(id)s AND (%(only_own)s::uuid IS NULL OR created_by_user = %(only_own)s)
+    RETURNING subject
+"""
 
 # The neighbours by meaning are exact: row-level security has left only the tenant's rows before they are taken. Vectors
 # of another model mean nothing beside the query's. The words of the query are joined by OR: by AND hardly any question
@@ -50,11 +62,12 @@ SEARCH: LiteralString = r"""
                   FROM memories
                  WHERE embedding_model = %(embedding_model)s
                    AND (%(subject)s::text IS NULL OR subject = %(subject)s)
+                   AND (%(only_own)s::uuid IS NULL OR created_by_user = %(only_own)s)
                  ORDER BY distance, id DESC
                  LIMIT %(take)s) nearest
     ), worded AS (
         SELECT found.id, row_number() OVER (ORDER BY found.rank DESC, found.id DESC) AS place
-          FROM words, memories_by_words(words.query, %(subject)s, %(take)s) found
+          FROM words, memories_by_words(words.query, %(subject)s, %(only_own)s, %(take)s) found
          WHERE words.query IS NOT NULL
     ), fused AS (
         SELECT id, near.place AS place_by_meaning, worded.place AS place_by_words,
@@ -72,8 +85,8 @@ SEARCH: LiteralString = r"""
 """
 
 
-def find(tx: Tx, memory_id: UUID) -> Memory | None:
-    row = tx.execute(FIND, {"id": memory_id}).fetchone()
+def find(tx: Tx, memory_id: UUID, *, only_own: UUID | None) -> Memory | None:
+    row = tx.execute(FIND if only_own is None else FIND_OWN, {"id": memory_id, "only_own": only_own}).fetchone()
     return None if row is None else _memory(row)
 
 
@@ -82,13 +95,21 @@ def find_by_source(tx: Tx, source_id: str) -> Memory | None:
     return None if row is None else _memory(row)
 
 
-def list_memories(tx: Tx, asked: Slice, *, subject: str | None) -> list[Memory]:
-    rows = tx.execute(LIST, {"before": asked.before, "limit": asked.limit + 1, "subject": subject})
+def list_memories(tx: Tx, asked: Slice, *, only_own: UUID | None, subject: str | None) -> list[Memory]:
+    values = {"before": asked.before, "limit": asked.limit + 1, "subject": subject, "only_own": only_own}
+    rows = tx.execute(LIST if only_own is None else LIST_OWN, values)
     return [_memory(row) for row in rows]
 
 
 def insert(
-    tx: Tx, draft: Draft, *, memory_id: UUID, source_id: str, embedding: Sequence[float], embedding_model: str
+    tx: Tx,
+    draft: Draft,
+    *,
+    memory_id: UUID,
+    source_id: str,
+    created_by_user: UUID | None,
+    embedding: Sequence[float],
+    embedding_model: str,
 ) -> Memory | None:
     """Store the memory; return None, and store nothing, when its source id has one already."""
     values: dict[str, Any] = {
@@ -98,6 +119,7 @@ def insert(
         "importance": draft.importance,
         "tags": list(draft.tags),
         "source_id": source_id,
+        "created_by_user": created_by_user,
         "embedding": _vector(embedding),
         "embedding_model": embedding_model,
         "metadata": Jsonb(dict(draft.metadata)),
@@ -106,13 +128,26 @@ def insert(
     return None if row is None else _memory(row)
 
 
-def delete(tx: Tx, memory_id: UUID) -> bool:
+def sizes(tx: Tx, *, after: UUID | None, among: list[UUID] | None, limit: int) -> list[tuple[UUID, int]]:
+    """Return ids of memories, in their order, with the bytes of their text: beyond `after`, or `among` these."""
+    rows = tx.execute(SIZES, {"after": after, "among": among, "limit": limit})
+    return [(row["id"], row["bytes"]) for row in rows]
+
+
+def delete(tx: Tx, memory_id: UUID, *, only_own: UUID | None) -> bool:
     """Remove the memory; return whether there was one."""
-    return tx.execute(DELETE, {"id": memory_id}).fetchone() is not None
+    return tx.execute(DELETE, {"id": memory_id, "only_own": only_own}).fetchone() is not None
 
 
 def search(
-    tx: Tx, *, query: str, embedding: Sequence[float], embedding_model: str, subject: str | None, k: int
+    tx: Tx,
+    *,
+    only_own: UUID | None,
+    query: str,
+    embedding: Sequence[float],
+    embedding_model: str,
+    subject: str | None,
+    k: int,
 ) -> list[Hit]:
     # Not prepared: after a few executions Postgres would settle for a generic plan, which is three times as slow here.
     rows = tx.execute(
@@ -122,6 +157,7 @@ def search(
             "embedding": _vector(embedding),
             "embedding_model": embedding_model,
             "subject": subject,
+            "only_own": only_own,
             "take": max(CANDIDATES, k),
             "rank_constant": RANK_CONSTANT,
             "k": k,

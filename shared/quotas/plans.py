@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from shared.kernel.rates import Rate, RateKind
+
+__all__ = ["PLANS", "Plan", "Rate", "RateKind", "Resource", "actor_rate", "org_rate"]
+
 
 class Resource(StrEnum):
     """What quotas count. `storage_bytes` counts the text of memories."""
@@ -15,22 +19,6 @@ class Resource(StrEnum):
     MEMORIES = "memories"
     STORAGE_BYTES = "storage_bytes"
     WEBHOOK_ENDPOINTS = "webhook_endpoints"
-
-
-class RateKind(StrEnum):
-    """The counters of rate limits: one request counts on one of them."""
-
-    READ = "read"
-    CREATE = "create"
-    MODEL = "model"
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A token bucket: holds `burst` requests, refilled at `per_minute`."""
-
-    per_minute: int
-    burst: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +33,21 @@ class Plan:
     actor: Mapping[RateKind, Rate]
 
 
+def org_rate(per_minute: int) -> Rate:
+    """Return an org's bucket: ten seconds' worth of the rate in one burst, and never less than 10."""
+    return Rate(per_minute, max(10, per_minute // 6))
+
+
+def actor_rate(org: Rate) -> Rate:
+    """Return the bucket of each of the org's callers, who may use up half of its rate alone."""
+    return Rate(max(1, org.per_minute // 2), max(10, org.burst // 2))
+
+
 def _plan(
     name: str, *, quotas: tuple[int, ...], per_minute: tuple[int, int, int], included_credits_microusd: int = 0
 ) -> Plan:
-    """Bursts are ten seconds' worth of the rate, and never less than 10; an actor may use up half of its org's."""
-    org = {kind: Rate(rate, max(10, rate // 6)) for kind, rate in zip(RateKind, per_minute, strict=True)}
-    actor = {kind: Rate(rate.per_minute // 2, max(10, rate.burst // 2)) for kind, rate in org.items()}
+    org = {kind: org_rate(rate) for kind, rate in zip(RateKind, per_minute, strict=True)}
+    actor = {kind: actor_rate(rate) for kind, rate in org.items()}
     return Plan(
         name,
         included_credits_microusd,

@@ -13,6 +13,8 @@ from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 from shared.kernel.errors import NotFound
 from shared.kernel.telemetry import logger, measure
+from shared.quotas import service as quotas
+from shared.quotas.plans import Resource
 from shared.runs import store
 from shared.runs.model import Run
 from shared.sandboxes import service as sandboxes
@@ -29,6 +31,7 @@ def end(caller: Caller, run_id: UUID, transition: Callable[[Tx, Run, int], Run])
         run = existing(tx, run_id, lock=True)
         sandbox = sandboxes.of_run(tx, run_id)
         if not run.ended:
+            quotas.release(tx, caller.org_id, Resource.CONCURRENT_RUNS, holder=ids.show("run", run_id))
             if sandbox is not None:
                 sandbox = sandboxes.end_in(tx, caller, sandbox.id, reason=StopReason.RUN_ENDED)
             models = inference.cost_under(tx, source_prefix=source(run_id))
@@ -46,6 +49,14 @@ def end(caller: Caller, run_id: UUID, transition: Callable[[Tx, Run, int], Run])
 def existing(tx: Tx, run_id: UUID, *, lock: bool = False) -> Run:
     """Return the run; raise `NotFound`."""
     run = store.find(tx, run_id, lock=lock)
+    if run is None:
+        raise NotFound.of("run", ids.show("run", run_id))
+    return run
+
+
+def visible(tx: Tx, caller: Caller, run_id: UUID) -> Run:
+    """Return a run that the caller may see; raise `NotFound`."""
+    run = store.find_for(tx, run_id, only_own=caller.only_own)
     if run is None:
         raise NotFound.of("run", ids.show("run", run_id))
     return run

@@ -38,7 +38,13 @@ def launch_sandbox(caller: Caller, run_id: UUID, *, wake_token: str) -> None:
         run = ending.existing(tx, run_id)
     if run.ended:
         raise RunEnded(f"The run is {run.status}.")
-    sandbox = sandboxes.launch_for_run(caller, run_id=run_id, ttl_s=sandbox_ttl_s(run.timeout_s), wake_token=wake_token)
+    sandbox = sandboxes.launch_for_run(
+        caller,
+        run_id=run_id,
+        on_behalf_of=run.created_by_user,
+        ttl_s=sandbox_ttl_s(run.timeout_s),
+        wake_token=wake_token,
+    )
     with db.tenant(caller) as tx:
         run = ending.existing(tx, run_id)
     if run.ended:

@@ -36,6 +36,7 @@ class EndReason(StrEnum):
     PROVIDER_FAILED = "provider_failed"
     CANCELLED_BY_USER = "cancelled_by_user"
     SANDBOX_LOST = "sandbox_lost"
+    QUOTA_EXCEEDED = "quota_exceeded"
     INTERNAL = "internal"
 
 
@@ -79,6 +80,8 @@ REASON_OF_ERROR = {
     # Only the wait for the sandbox has a time-out of its own in the state machine.
     "States.Timeout": EndReason.SANDBOX_LOST,
     "ModelNotFound": EndReason.PROVIDER_FAILED,
+    # No room for the run's sandbox.
+    "QuotaExceeded": EndReason.QUOTA_EXCEEDED,
     "SandboxLost": EndReason.SANDBOX_LOST,
     "SandboxNotReady": EndReason.SANDBOX_LOST,
     "SandboxStartFailed": EndReason.SANDBOX_LOST,
@@ -114,7 +117,10 @@ def diagnose(error: dict[str, Any]) -> tuple[EndReason, str]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
+    """`created_by_user` is the person who started it, where a person did."""
+
     id: UUID
+    created_by_user: UUID | None
     agent_id: UUID
     agent_version: int
     status: RunStatus

@@ -12,6 +12,9 @@ from shared.kernel.db import Tx
 from shared.kernel.errors import Unavailable
 from shared.kernel.pagination import Slice
 from shared.kernel.telemetry import logger
+from shared.quotas import service as quotas
+from shared.quotas.model import Look
+from shared.quotas.plans import Resource
 from shared.runs import ending, step_functions, store
 from shared.runs.model import ZOMBIE_AFTER, BudgetTooSmall, EndReason, Run, RunEvent, Step, hold_until, sandbox_ttl_s
 from shared.sandboxes import service as sandboxes
@@ -31,9 +34,10 @@ def create_run(
 ) -> Run:
     """Queue a run of the agent's live version and hold its whole budget; `start` must follow the commit.
 
-    Raises `NotFound`, `InsufficientCredits`, and `BudgetTooSmall` when the sandbox alone could use the budget up.
+    Raises `NotFound`, `QuotaExceeded`, `InsufficientCredits`, and `BudgetTooSmall` when the sandbox alone could use the
+    budget up.
     """
-    agent = agents.get_agent(tx, agent_id)
+    agent = agents.get_agent(tx, caller, agent_id)
     budget = budget_microusd or agent.config.budget_microusd
     seconds = timeout_s or agent.config.timeout_s
     least = sandboxes.worst_case_cost(sandbox_ttl_s(seconds)) if agent.config.needs_sandbox else 0
@@ -45,6 +49,7 @@ def create_run(
     run = store.insert(
         tx,
         run_id=ids.new(),
+        created_by_user=caller.person_id,
         agent_id=agent.id,
         agent_version=agent.version,
         text=text,
@@ -53,6 +58,7 @@ def create_run(
         metadata=metadata,
     )
     shown = ids.show("run", run.id)
+    quotas.allocate(tx, caller.org_id, Resource.CONCURRENT_RUNS, holder=shown)
     billing.hold(
         tx,
         caller,
@@ -86,31 +92,36 @@ def start_soon(caller: Caller, run_id: UUID) -> None:
         logger.warning("start postponed", extra={"run_id": str(run_id)})
 
 
-def get_run(tx: Tx, run_id: UUID) -> Run:
-    return ending.existing(tx, run_id)
+def get_run(tx: Tx, caller: Caller, run_id: UUID) -> Run:
+    return ending.visible(tx, caller, run_id)
 
 
-def list_runs(tx: Tx, asked: Slice, *, agent_id: UUID | None, status: str | None) -> list[Run]:
-    """Return up to `limit + 1` runs, newest first."""
-    return store.list_runs(tx, asked, agent_id=agent_id, status=status)
+def list_runs(tx: Tx, caller: Caller, asked: Slice, *, agent_id: UUID | None, status: str | None) -> list[Run]:
+    """Return up to `limit + 1` runs that the caller may see, newest first."""
+    return store.list_runs(tx, asked, only_own=caller.only_own, agent_id=agent_id, status=status)
 
 
-def list_steps(tx: Tx, run_id: UUID) -> list[Step]:
-    ending.existing(tx, run_id)
+def list_steps(tx: Tx, caller: Caller, run_id: UUID) -> list[Step]:
+    ending.visible(tx, caller, run_id)
     return store.steps(tx, run_id)
 
 
-def events_after(tx: Tx, run_id: UUID, after: int) -> tuple[Run, list[RunEvent]]:
+def events_after(tx: Tx, caller: Caller, run_id: UUID, after: int) -> tuple[Run, list[RunEvent]]:
     """Return the run and its events beyond number `after`, oldest first."""
     # The run first: an event committed in between is then seen without its run's end, never the other way round.
-    run = ending.existing(tx, run_id)
+    run = ending.visible(tx, caller, run_id)
     return run, store.events_after(tx, run_id, after, limit=_EVENTS_AT_ONCE)
 
 
 def cancel_run(caller: Caller, run_id: UUID) -> Run:
-    """Cancel a run: settled, its execution stopped, its sandbox freed. Again: the same; ended otherwise: a conflict."""
+    """Cancel a run: settled, its execution stopped, its sandbox freed. Again: the same; ended otherwise: a conflict.
+
+    A member cancels the runs they started and those of agents that they may write.
+    """
     with db.tenant(caller) as tx:
-        run = ending.existing(tx, run_id)
+        run = ending.visible(tx, caller, run_id)
+        if run.created_by_user != caller.only_own:
+            agents.check_may_write(tx, caller, run.agent_id)
     if run.end_reason is not EndReason.CANCELLED_BY_USER or not run.ended:
         if run.ended:
             run.cancel(clock.now(), cost_microusd=run.cost_microusd)
@@ -121,6 +132,11 @@ def cancel_run(caller: Caller, run_id: UUID) -> Run:
         # The run is cancelled all the same: each of its steps looks first, and does nothing more.
         logger.warning("stop postponed", extra={"run_id": str(run_id)})
     return run
+
+
+def holders(tx: Tx, look: Look) -> list[tuple[UUID, int]]:
+    """Return the runs that count as concurrent: those that have not ended."""
+    return [(run_id, 1) for run_id in store.unended(tx, after=look.after, among=look.among, limit=look.limit)]
 
 
 def end_zombies(caller: Caller) -> int:

@@ -11,32 +11,48 @@ from shared.kernel.db import Row, Tx
 from shared.kernel.pagination import Slice
 from shared.runs.model import EndReason, Run, RunEvent, RunStatus, Step, ToolCall
 
-COLUMNS: LiteralString = """id, agent_id, agent_version, status, end_reason, input, output, failure, budget_microusd,
-    cost_microusd, timeout_s, metadata, created_at, started_at, ended_at"""
+COLUMNS: LiteralString = """id, created_by_user, agent_id, agent_version, status, end_reason, input, output, failure,
+    budget_microusd, cost_microusd, timeout_s, metadata, created_at, started_at, ended_at"""
 INSERT: LiteralString = (
     """
-    INSERT INTO runs (id, org_id, agent_id, agent_version, status, input, budget_microusd, timeout_s, metadata)
-    VALUES (%(id)s, current_setting('app.current_org_id')::uuid, %(agent_id)s, %(agent_version)s, 'queued', %(input)s,
-            %(budget_microusd)s, %(timeout_s)s, %(metadata)s)
+    INSERT INTO runs (id, org_id, created_by_user, agent_id, agent_version, status, input, budget_microusd, timeout_s,
+                      metadata)
+    VALUES (%(id)s, current_setting('app.current_org_id')::uuid, %(created_by_user)s, %(agent_id)s, %(agent_version)s,
+            'queued', %(input)s, %(budget_microusd)s, %(timeout_s)s, %(metadata)s)
     RETURNING """
     + COLUMNS
 )
 FIND: LiteralString = "SELECT " + COLUMNS + " FROM runs WHERE id = %(id)s"
+# A member sees the runs they started and those of the agents that they may read. As an array, so that the planner may
+# use an index for either side.
+VISIBLE: LiteralString = """
+    AND (created_by_user = %(only_own)s
+         OR agent_id = ANY(ARRAY(SELECT reach.id FROM agents_within_reach(%(only_own)s, 'read') AS reach (id))))
+"""
+FIND_VISIBLE: LiteralString = FIND + VISIBLE
 LOCK: LiteralString = FIND + " FOR UPDATE"
-LIST: LiteralString = (
+LISTED: LiteralString = (
     "SELECT "
     + COLUMNS
     + """ FROM runs
      WHERE (%(before)s::uuid IS NULL OR id < %(before)s)
        AND (%(agent_id)s::uuid IS NULL OR agent_id = %(agent_id)s)
        AND (%(status)s::text IS NULL OR status = %(status)s)
-     ORDER BY id DESC LIMIT %(limit)s
     """
 )
+NEWEST_FIRST: LiteralString = " ORDER BY id DESC LIMIT %(limit)s"
+LIST: LiteralString = LISTED + NEWEST_FIRST
+LIST_VISIBLE: LiteralString = LISTED + VISIBLE + NEWEST_FIRST
 STALLED: LiteralString = (
     "SELECT " + COLUMNS + " FROM runs WHERE ended_at IS NULL AND progressed_at < now() - %(after)s::interval"
     " ORDER BY id LIMIT 100"
 )
+UNENDED: LiteralString = """
+    SELECT id FROM runs
+     WHERE ended_at IS NULL AND (%(after)s::uuid IS NULL OR id > %(after)s)
+       AND (%(among)s::uuid[] IS NULL OR id = ANY(%(among)s))
+     ORDER BY id LIMIT %(limit)s
+"""
 SAVE: LiteralString = """
     UPDATE runs
        SET status = %(status)s, end_reason = %(end_reason)s, output = %(output)s, failure = %(failure)s,
@@ -108,6 +124,7 @@ def insert(
     tx: Tx,
     *,
     run_id: UUID,
+    created_by_user: UUID | None,
     agent_id: UUID,
     agent_version: int,
     text: str,
@@ -119,6 +136,7 @@ def insert(
         INSERT,
         {
             "id": run_id,
+            "created_by_user": created_by_user,
             "agent_id": agent_id,
             "agent_version": agent_version,
             "input": text,
@@ -136,14 +154,26 @@ def find(tx: Tx, run_id: UUID, *, lock: bool = False) -> Run | None:
     return None if row is None else _run(row)
 
 
-def list_runs(tx: Tx, asked: Slice, *, agent_id: UUID | None, status: str | None) -> list[Run]:
-    rows = tx.execute(LIST, {"before": asked.before, "limit": asked.limit + 1, "agent_id": agent_id, "status": status})
+def find_for(tx: Tx, run_id: UUID, *, only_own: UUID | None) -> Run | None:
+    """Return the run if this person may see it; with no person, whosever it is."""
+    row = tx.execute(FIND if only_own is None else FIND_VISIBLE, {"id": run_id, "only_own": only_own}).fetchone()
+    return None if row is None else _run(row)
+
+
+def list_runs(tx: Tx, asked: Slice, *, only_own: UUID | None, agent_id: UUID | None, status: str | None) -> list[Run]:
+    values = {"before": asked.before, "limit": asked.limit + 1, "agent_id": agent_id, "status": status}
+    rows = tx.execute(LIST if only_own is None else LIST_VISIBLE, values | {"only_own": only_own})
     return [_run(row) for row in rows]
 
 
 def stalled(tx: Tx, after: timedelta) -> list[Run]:
     """Return runs that have not ended and made no progress for `after`."""
     return [_run(row) for row in tx.execute(STALLED, {"after": after})]
+
+
+def unended(tx: Tx, *, after: UUID | None, among: list[UUID] | None, limit: int) -> list[UUID]:
+    """Return ids of runs that have not ended, in their order: beyond `after`, or `among` these."""
+    return [row["id"] for row in tx.execute(UNENDED, {"after": after, "among": among, "limit": limit})]
 
 
 def save(tx: Tx, run: Run) -> None:

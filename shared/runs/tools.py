@@ -109,6 +109,7 @@ def _save_memory(caller: Caller, arguments: SaveMemory, context: Context) -> dic
         subject=_subject(context),
         source_id=context.source_id,
         max_cost_microusd=context.budget_microusd,
+        on_behalf_of=context.run.created_by_user,
     )
     return {"saved": saved.content}
 

@@ -9,6 +9,8 @@ from shared.kernel import clock, db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 from shared.kernel.errors import NotFound
+from shared.quotas import service as quotas
+from shared.quotas.plans import Resource
 from shared.sandboxes import fargate, step_functions, store
 from shared.sandboxes.model import Sandbox, SandboxStatus, StopReason
 from shared.usage import service as usage
@@ -18,12 +20,16 @@ from shared.usage.model import UsageKind
 def end(caller: Caller, sandbox_id: UUID, *, reason: StopReason) -> Sandbox:
     """End a sandbox and stop its task. Ending it again changes nothing."""
     with db.tenant(caller) as tx:
+        visible(tx, caller, sandbox_id)
         ended = end_in(tx, caller, sandbox_id, reason=reason)
     return stop_task_of(caller, ended)
 
 
 def end_in(tx: Tx, caller: Caller, sandbox_id: UUID, *, reason: StopReason) -> Sandbox:
-    """End a sandbox within a transaction: its billing stops here; `stop_task_of` must follow the commit."""
+    """End a sandbox within a transaction: its billing stops here; `stop_task_of` must follow the commit.
+
+    Whoever may end a run ends its sandbox, whosever that is.
+    """
     before = existing(tx, sandbox_id, lock=True)
     after = before.end(reason, clock.now())
     return after if before.ended else _settle(tx, caller, after)
@@ -62,6 +68,7 @@ def _settle(tx: Tx, caller: Caller, ended: Sandbox) -> Sandbox:
     ended = ended.costing(price(ended, seconds))
     store.save(tx, ended)
     store.lose_commands(tx, ended.id)
+    quotas.release(tx, caller.org_id, Resource.SANDBOXES, holder=ids.show("sbx", ended.id))
     if seconds:
         usage.record(
             tx,
@@ -87,6 +94,14 @@ def _settle(tx: Tx, caller: Caller, ended: Sandbox) -> Sandbox:
 
 def existing(tx: Tx, sandbox_id: UUID, *, lock: bool = False) -> Sandbox:
     sandbox = store.find(tx, sandbox_id, lock=lock)
+    if sandbox is None:
+        raise NotFound.of("sandbox", ids.show("sbx", sandbox_id))
+    return sandbox
+
+
+def visible(tx: Tx, caller: Caller, sandbox_id: UUID) -> Sandbox:
+    """Return a sandbox that the caller may see and use, a member their own alone; raise `NotFound`."""
+    sandbox = store.find_for(tx, sandbox_id, only_own=caller.only_own)
     if sandbox is None:
         raise NotFound.of("sandbox", ids.show("sbx", sandbox_id))
     return sandbox

@@ -73,8 +73,11 @@ class FileTooLarge(PayloadTooLarge):
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
+    """`created_by_user` is the person who started it or its run, where a person did."""
+
     id: UUID
     run_id: UUID | None
+    created_by_user: UUID | None
     template: str
     cpu_units: int
     memory_mib: int

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from shared.audit import service as audit
 from shared.billing import service as billing
 from shared.events import service as events
 from shared.kernel import clock, db, ids
@@ -11,6 +12,9 @@ from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 from shared.kernel.errors import NotFound, Unauthenticated, Unavailable
 from shared.kernel.pagination import Slice
+from shared.quotas import service as quotas
+from shared.quotas.model import Look
+from shared.quotas.plans import Resource
 from shared.sandboxes import ending, fargate, program, step_functions, store
 from shared.sandboxes.ending import cost_so_far, end, end_in, end_overdue, stop_task_of
 from shared.sandboxes.model import (
@@ -40,6 +44,7 @@ def create(tx: Tx, caller: Caller, *, ttl_s: int, metadata: dict[str, str]) -> S
         tx,
         sandbox_id=ids.new(),
         run_id=None,
+        created_by_user=caller.person_id,
         template=TEMPLATE,
         cpu_units=CPU_UNITS,
         memory_mib=MEMORY_MIB,
@@ -47,6 +52,7 @@ def create(tx: Tx, caller: Caller, *, ttl_s: int, metadata: dict[str, str]) -> S
         expires_at=now + timedelta(seconds=ttl_s),
     )
     assert sandbox is not None  # noqa: S101 - only a run's sandbox can be there already
+    quotas.allocate(tx, caller.org_id, Resource.SANDBOXES, holder=ids.show("sbx", sandbox.id))
     billing.hold(
         tx,
         caller,
@@ -58,21 +64,30 @@ def create(tx: Tx, caller: Caller, *, ttl_s: int, metadata: dict[str, str]) -> S
     return sandbox
 
 
-def launch_for_run(caller: Caller, *, run_id: UUID, ttl_s: int, wake_token: str) -> Sandbox:
-    """Give a run its one sandbox and wake it once that is ready; called again, nothing is started twice."""
+def launch_for_run(caller: Caller, *, run_id: UUID, on_behalf_of: UUID | None, ttl_s: int, wake_token: str) -> Sandbox:
+    """Give a run its one sandbox and wake it once that is ready; called again, nothing is started twice.
+
+    `on_behalf_of` is the person who started the run, where a person did: the sandbox is theirs.
+    """
     with db.tenant(caller) as tx:
-        sandbox = store.find_by_run(tx, run_id) or store.insert(
-            tx,
-            sandbox_id=ids.new(),
-            run_id=run_id,
-            template=TEMPLATE,
-            cpu_units=CPU_UNITS,
-            memory_mib=MEMORY_MIB,
-            metadata={},
-            expires_at=clock.now() + timedelta(seconds=ttl_s),
-        )
+        sandbox = store.find_by_run(tx, run_id)
         if sandbox is None:
-            raise Unavailable("Another worker is launching this run's sandbox.")
+            sandbox = store.insert(
+                tx,
+                sandbox_id=ids.new(),
+                run_id=run_id,
+                created_by_user=on_behalf_of,
+                template=TEMPLATE,
+                cpu_units=CPU_UNITS,
+                memory_mib=MEMORY_MIB,
+                metadata={},
+                expires_at=clock.now() + timedelta(seconds=ttl_s),
+            )
+            if sandbox is None:
+                raise Unavailable("Another worker is launching this run's sandbox.")
+            # Its row is new, and so locked by nobody: who ends a sandbox locks the row before the quota.
+            quotas.allocate(tx, caller.org_id, Resource.SANDBOXES, holder=ids.show("sbx", sandbox.id))
+            ending.record(tx, caller, "sandbox.create", sandbox)
         store.set_wake(tx, sandbox.id, wake_token)
         sandbox = ending.existing(tx, sandbox.id)
     match sandbox.status:
@@ -128,6 +143,7 @@ def register(*, sandbox_id: UUID, token: str, address: str, access_token: str) -
     with db.tenant(caller) as tx:
         sandbox = ending.existing(tx, sandbox_id, lock=True).ready(clock.now())
         store.save(tx, sandbox)
+        ending.record(tx, caller, "sandbox.ready", sandbox)
         events.publish(tx, event_type="sandbox.ready", subject=ids.show("sbx", sandbox_id), data={})
     if sandbox.wake_token is not None:
         step_functions.wake(sandbox.wake_token, {"sandbox_id": ids.show("sbx", sandbox_id)})
@@ -136,13 +152,19 @@ def register(*, sandbox_id: UUID, token: str, address: str, access_token: str) -
 def execute(caller: Caller, sandbox_id: UUID, *, request: CommandRequest, source_id: str, wait_s: int) -> Command:
     """Run a command and return it, ended or after `wait_s` still running. The same `source_id`: the first result."""
     with db.tenant(caller) as tx:
-        sandbox = ending.existing(tx, sandbox_id)
+        sandbox = ending.visible(tx, caller, sandbox_id)
         command = store.find_command_by_source(tx, sandbox_id, source_id)
         if command is None:
             sandbox.reachable()
             command = store.insert_command(
                 tx, command_id=ids.new(), sandbox_id=sandbox_id, source_id=source_id, command=request.to_json()
-            ) or store.find_command_by_source(tx, sandbox_id, source_id)
+            )
+            if command is None:
+                command = store.find_command_by_source(tx, sandbox_id, source_id)
+            else:
+                # What is run may hold secrets: the trail names the command and doesn't repeat it.
+                shown, facts = ids.show("cmd", command.id), {"sandbox_id": ids.show("sbx", sandbox_id)}
+                audit.record(tx, caller, action="command.create", resource_type="command", resource_id=shown, new=facts)
     if command is None:
         raise Unavailable("Another request is starting this command; try again.")
     if command.ended:
@@ -154,7 +176,7 @@ def execute(caller: Caller, sandbox_id: UUID, *, request: CommandRequest, source
 def get_command(caller: Caller, sandbox_id: UUID, command_id: UUID, *, wait_s: int) -> Command:
     """Return a command, after waiting up to `wait_s` for its end."""
     with db.tenant(caller) as tx:
-        sandbox = ending.existing(tx, sandbox_id)
+        sandbox = ending.visible(tx, caller, sandbox_id)
         command = store.find_command(tx, sandbox_id, command_id)
     if command is None:
         raise NotFound.of("command", ids.show("cmd", command_id))
@@ -165,7 +187,20 @@ def get_command(caller: Caller, sandbox_id: UUID, command_id: UUID, *, wait_s: i
 
 
 def write_file(caller: Caller, sandbox_id: UUID, *, path: str, content: bytes) -> dict[str, Any]:
-    return program.write_file(get(caller, sandbox_id), path, content)
+    with db.tenant(caller) as tx:
+        sandbox = ending.visible(tx, caller, sandbox_id)
+        sandbox.reachable()
+        program.file_url(path)
+        # Before it is written: nothing may come into a sandbox that the trail does not know of.
+        audit.record(
+            tx,
+            caller,
+            action="file.write",
+            resource_type="sandbox",
+            resource_id=ids.show("sbx", sandbox_id),
+            new={"path": path, "bytes": len(content)},
+        )
+    return program.write_file(sandbox, path, content)
 
 
 def read_file(caller: Caller, sandbox_id: UUID, *, path: str) -> bytes:
@@ -182,17 +217,23 @@ def worst_case_cost(ttl_s: int) -> int:
 
 
 def get(caller: Caller, sandbox_id: UUID) -> Sandbox:
+    """Return a sandbox that the caller may see and use."""
     with db.tenant(caller) as tx:
-        return ending.existing(tx, sandbox_id)
+        return ending.visible(tx, caller, sandbox_id)
+
+
+def holders(tx: Tx, look: Look) -> list[tuple[UUID, int]]:
+    """Return the sandboxes that count: those that are starting or ready."""
+    return [(sandbox_id, 1) for sandbox_id in store.living(tx, after=look.after, among=look.among, limit=look.limit)]
 
 
 def of_run(tx: Tx, run_id: UUID) -> Sandbox | None:
     return store.find_by_run(tx, run_id)
 
 
-def list_sandboxes(tx: Tx, asked: Slice) -> list[Sandbox]:
-    """Return up to `limit + 1` sandboxes, newest first."""
-    return store.list_sandboxes(tx, asked)
+def list_sandboxes(tx: Tx, caller: Caller, asked: Slice) -> list[Sandbox]:
+    """Return up to `limit + 1` sandboxes that the caller may see, newest first."""
+    return store.list_sandboxes(tx, asked, only_own=caller.only_own)
 
 
 def _record_result(caller: Caller, command: Command, result: dict[str, Any]) -> Command:

@@ -10,28 +10,36 @@ from shared.kernel.db import Row, Tx
 from shared.kernel.pagination import Slice
 from shared.sandboxes.model import Command, Sandbox, SandboxStatus, StopReason
 
-COLUMNS: LiteralString = """id, run_id, template, cpu_units, memory_mib, status, reason, task_arn, address,
-    access_token, wake_token, cost_microusd, metadata, created_at, ready_at, stopped_at, expires_at"""
+COLUMNS: LiteralString = """id, run_id, created_by_user, template, cpu_units, memory_mib, status, reason, task_arn,
+    address, access_token, wake_token, cost_microusd, metadata, created_at, ready_at, stopped_at, expires_at"""
 INSERT: LiteralString = (
     """
-    INSERT INTO sandboxes (id, org_id, run_id, template, cpu_units, memory_mib, status, metadata, expires_at)
-    VALUES (%(id)s, current_setting('app.current_org_id')::uuid, %(run_id)s, %(template)s, %(cpu_units)s,
-            %(memory_mib)s, 'starting', %(metadata)s, %(expires_at)s)
+    INSERT INTO sandboxes (id, org_id, run_id, created_by_user, template, cpu_units, memory_mib, status, metadata,
+                           expires_at)
+    VALUES (%(id)s, current_setting('app.current_org_id')::uuid, %(run_id)s, %(created_by_user)s, %(template)s,
+            %(cpu_units)s, %(memory_mib)s, 'starting', %(metadata)s, %(expires_at)s)
     ON CONFLICT (run_id) WHERE run_id IS NOT NULL DO NOTHING
     RETURNING """
     + COLUMNS
 )
 FIND: LiteralString = "SELECT " + COLUMNS + " FROM sandboxes WHERE id = %(id)s"
+FIND_OWN: LiteralString = FIND + " AND created_by_user = %(only_own)s"
 LOCK: LiteralString = FIND + " FOR UPDATE"
 FIND_BY_RUN: LiteralString = "SELECT " + COLUMNS + " FROM sandboxes WHERE run_id = %(run_id)s"
-LIST: LiteralString = (
-    "SELECT " + COLUMNS + " FROM sandboxes WHERE %(before)s::uuid IS NULL OR id < %(before)s"
-    " ORDER BY id DESC LIMIT %(limit)s"
-)
+LISTED: LiteralString = "SELECT " + COLUMNS + " FROM sandboxes WHERE (%(before)s::uuid IS NULL OR id < %(before)s)"
+NEWEST_FIRST: LiteralString = " ORDER BY id DESC LIMIT %(limit)s"
+LIST: LiteralString = LISTED + NEWEST_FIRST
+LIST_OWN: LiteralString = LISTED + " AND created_by_user = %(only_own)s" + NEWEST_FIRST
 OVERDUE: LiteralString = (
     "SELECT " + COLUMNS + " FROM sandboxes"
     " WHERE (status IN ('starting', 'ready') AND expires_at < now()) OR status = 'stopping' ORDER BY id LIMIT 100"
 )
+LIVING: LiteralString = """
+    SELECT id FROM sandboxes
+     WHERE status IN ('starting', 'ready') AND (%(after)s::uuid IS NULL OR id > %(after)s)
+       AND (%(among)s::uuid[] IS NULL OR id = ANY(%(among)s))
+     ORDER BY id LIMIT %(limit)s
+"""
 SET_REGISTRATION: LiteralString = """
     UPDATE sandboxes SET registration_sha256 = %(sha256)s WHERE id = %(id)s
 """
@@ -83,6 +91,7 @@ def insert(
     *,
     sandbox_id: UUID,
     run_id: UUID | None,
+    created_by_user: UUID | None,
     template: str,
     cpu_units: int,
     memory_mib: int,
@@ -95,6 +104,7 @@ def insert(
         {
             "id": sandbox_id,
             "run_id": run_id,
+            "created_by_user": created_by_user,
             "template": template,
             "cpu_units": cpu_units,
             "memory_mib": memory_mib,
@@ -110,17 +120,29 @@ def find(tx: Tx, sandbox_id: UUID, *, lock: bool = False) -> Sandbox | None:
     return None if row is None else _sandbox(row)
 
 
+def find_for(tx: Tx, sandbox_id: UUID, *, only_own: UUID | None) -> Sandbox | None:
+    """Return the sandbox if it is the person's own; with no person, whosever it is."""
+    row = tx.execute(FIND if only_own is None else FIND_OWN, {"id": sandbox_id, "only_own": only_own}).fetchone()
+    return None if row is None else _sandbox(row)
+
+
 def find_by_run(tx: Tx, run_id: UUID) -> Sandbox | None:
     row = tx.execute(FIND_BY_RUN, {"run_id": run_id}).fetchone()
     return None if row is None else _sandbox(row)
 
 
-def list_sandboxes(tx: Tx, asked: Slice) -> list[Sandbox]:
-    return [_sandbox(row) for row in tx.execute(LIST, {"before": asked.before, "limit": asked.limit + 1})]
+def list_sandboxes(tx: Tx, asked: Slice, *, only_own: UUID | None) -> list[Sandbox]:
+    values = {"before": asked.before, "limit": asked.limit + 1, "only_own": only_own}
+    return [_sandbox(row) for row in tx.execute(LIST if only_own is None else LIST_OWN, values)]
 
 
 def overdue(tx: Tx) -> list[Sandbox]:
     return [_sandbox(row) for row in tx.execute(OVERDUE)]
+
+
+def living(tx: Tx, *, after: UUID | None, among: list[UUID] | None, limit: int) -> list[UUID]:
+    """Return ids of sandboxes that have not ended, in their order: beyond `after`, or `among` these."""
+    return [row["id"] for row in tx.execute(LIVING, {"after": after, "among": among, "limit": limit})]
 
 
 def set_registration(tx: Tx, sandbox_id: UUID, sha256: bytes) -> None:

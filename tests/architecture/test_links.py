@@ -86,14 +86,14 @@ _PARTS = ["Context", "Decision", "Consequences", "Alternatives"]
 
 
 def test_every_make_target_that_the_documents_name_is_there() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in DOCUMENTS:
         fenced = re.findall(r"^```bash\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)
         quoted = [code.strip("`") for code in _INLINE_CODE.findall(document.read_text())]
         named = {
             match
             for code in (*fenced, *quoted)
-            for match in re.findall(r"^(?:\S+=\S+ )*make ([a-z]+)", code, re.MULTILINE)
+            for match in re.findall(r"^(?:\S+=\S+ )*make ([a-z-]+)", code, re.MULTILINE)
         }
         assert named <= targets, document.name
 

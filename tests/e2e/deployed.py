@@ -17,7 +17,7 @@ import psutil
 import psycopg
 from psycopg.rows import dict_row
 
-from local import aws, processes, supervising
+from local import aws, mail, processes, supervising
 from local.parts import EMULATOR, FARGATE
 from local.parts.part import Part
 from local.parts.postgres import database_url, superuser_url
@@ -56,12 +56,18 @@ class Deployed:
 
     def tenant(self, name: str = "Acme") -> Tenant:
         """Create an org over the API, as the operator, and return it."""
-        answer = self.client(aws.operator_key(self.home)).post(
-            "/v1/orgs", json={"name": name, "slug": f"org-{uuid4().hex[:12]}"}
-        )
+        operator = self.client(aws.operator_key(self.home))
+        answer = operator.post("/v1/orgs", json={"name": name, "slug": f"org-{uuid4().hex[:12]}"})
         assert answer.status_code == 201, answer.text
+        # What these tests do in minutes, the smallest plan allows in hours.
+        raised = operator.put(f"/v1/orgs/{answer.json()['org']['id']}/quota", json={"plan": "enterprise"})
+        assert raised.status_code == 200, raised.text
         secret = answer.json()["api_key"]["secret"]
         return Tenant(answer.json()["org"]["id"], secret, self.client(secret))
+
+    def letters(self) -> list[dict[str, Any]]:
+        """Return the letters sent so far, oldest first, as the emulator's SES recorded them."""
+        return mail.sent(self.home)
 
     # --- parts ------------------------------------------------------------------------------------------------------
 

@@ -24,12 +24,28 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    "header",
-    [None, "", "Bearer", f"Basic {UNKNOWN}", UNKNOWN, "Bearer nonsense", f"Bearer {UNKNOWN}", "Bearer ß"],
+    ("header", "code"),
+    [
+        (None, "invalid_api_key"),
+        ("", "invalid_api_key"),
+        ("Bearer", "malformed_authorization"),
+        (f"Basic {UNKNOWN}", "malformed_authorization"),
+        (UNKNOWN, "malformed_authorization"),
+        ("Bearer nonsense", "invalid_api_key"),
+        (f"Bearer {UNKNOWN}", "invalid_api_key"),
+        ("Bearer ß", "malformed_authorization"),
+        ("Bearer a.b.c", "invalid_token"),
+    ],
 )
-def test_without_a_valid_key_the_answer_is_401(home: Deployed, header: str | None) -> None:
+def test_without_a_valid_key_the_answer_is_401(home: Deployed, header: str | None, code: str) -> None:
     headers = {} if header is None else {b"Authorization": header.encode()}
-    assert refusal(home.client().get("/v1/me", headers=headers)) == (401, "invalid_api_key")
+    assert refusal(home.client().get("/v1/me", headers=headers)) == (401, code)
+
+
+def test_two_authorization_headers_are_refused_even_if_one_is_good(home: Deployed, tenant: Tenant) -> None:
+    good = f"Bearer {tenant.key}"
+    twice = [("Authorization", good), ("Authorization", good)]
+    assert refusal(home.client().get("/v1/me", headers=twice)) == (401, "malformed_authorization")
 
 
 def test_a_key_without_the_scope_is_forbidden(home: Deployed, tenant: Tenant) -> None:
@@ -45,7 +61,7 @@ def test_a_revoked_key_is_refused_within_seconds(home: Deployed, tenant: Tenant)
     assert tenant.http.delete(f"/v1/api-keys/{key['id']}").status_code == 200
     # API Gateway keeps an authorizer's answer for five seconds.
     until(lambda: client.get("/v1/me").status_code == 401, "the end of the key", within_s=7)
-    assert refusal(client.get("/v1/me")) == (401, "invalid_api_key")
+    assert refusal(client.get("/v1/me")) == (401, "api_key_revoked")
     assert tenant.http.get("/v1/me").status_code == 200
 
 

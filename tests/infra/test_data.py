@@ -57,13 +57,15 @@ def test_every_secret_is_encrypted_with_the_stages_own_key(templates: Templates)
     assert {secret.properties["Name"] for secret in secrets} == {
         f"runyard/{templates.stage}/operator",
         f"runyard/{templates.stage}/model-provider",
+        f"runyard/{templates.stage}/oauth-clients",
+        f"runyard/{templates.stage}/edge",
     }
     assert all(secret.properties["KmsKeyId"] for secret in secrets)
 
 
-def test_the_key_is_changed_every_year(templates: Templates) -> None:
-    (key,) = templates.resources("AWS::KMS::Key")
-    assert key.properties["EnableKeyRotation"] is True
+def test_the_keys_are_changed_every_year(templates: Templates) -> None:
+    keys = templates.resources("AWS::KMS::Key")
+    assert [key.properties["EnableKeyRotation"] for key in keys] == [True, True]
 
 
 def test_every_queue_is_encrypted_and_has_a_dead_letter_queue_or_is_one(templates: Templates) -> None:

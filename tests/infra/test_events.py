@@ -32,15 +32,29 @@ def test_the_product_publishes_the_event_that_the_rule_waits_for() -> None:
     assert published
 
 
-def test_the_relay_and_the_reaper_run_each_minute(templates: Templates) -> None:
-    schedules = templates.resources("AWS::Scheduler::Schedule")
-    assert {
-        schedule.properties["Name"].removeprefix(f"runyard-{templates.stage}-schedules-") for schedule in schedules
-    } == {
-        "relay-outbox",
-        "reap",
+def test_schedules_run_as_often_as_they_have_to(templates: Templates) -> None:
+    found = {
+        schedule.properties["Name"].removeprefix(f"runyard-{templates.stage}-schedules-"): schedule.properties[
+            "ScheduleExpression"
+        ]
+        for schedule in templates.resources("AWS::Scheduler::Schedule")
     }
-    assert {schedule.properties["ScheduleExpression"] for schedule in schedules} == {"rate(1 minute)"}
+    each_minute = {name for name, expression in found.items() if expression == "rate(1 minute)"}
+    assert each_minute == {"relay-outbox", "reap"}
+    daily = {name for name, expression in found.items() if expression.startswith(("rate(1 day)", "cron("))}
+    assert daily == {"partition", "reconcile-quotas", "rotate-keys", "tidy", "verify-audit"}
+    assert found.keys() == each_minute | daily
+
+
+def test_letters_are_sent_by_the_reader_of_the_queue_that_functions_are_told(templates: Templates) -> None:
+    name = f"runyard-{templates.stage}-send-letters"
+    assert name in {queue.properties["QueueName"] for queue in templates.resources("AWS::SQS::Queue")}
+    told = {
+        function.properties["Environment"]["Variables"].get("RUNYARD_MAIL_QUEUE") for function in templates.functions()
+    }
+    assert told == {None, name}
+    (sender,) = templates.resources("AWS::SES::EmailIdentity")
+    assert sender.properties["EmailIdentity"]
 
 
 def test_the_sandboxs_image_is_built_for_arm_from_the_sandboxs_files_alone(prod: Templates) -> None:

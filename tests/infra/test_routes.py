@@ -1,17 +1,23 @@
-"""The HTTP API's routes: each leads to its function, and none past the authorizer but the two that must."""
+"""The HTTP API's routes: each leads to its function, and none past the authorizer but those that must."""
 
 import json
 
 import pytest
 from fastapi.routing import APIRoute
 
-from docs.generate import routers
+from docs.generate import openapi, routers
 from infra_cdk.functions import API
 from infra_cdk.routes import ROUTES, route_of
 from tests.infra.conftest import Templates
 
 NOTHING_ELSE = {f"{method} /v1/{{proxy+}}" for method in ("GET", "POST", "PUT", "PATCH", "DELETE")}
-PUBLIC = {"GET /v1/health", "POST /v1/sandboxes/register", *NOTHING_ELSE}
+# Whoever signs in has nothing to show yet.
+SIGN_IN = {
+    *(f"{method} /v1/auth/{part}{{proxy+}}" for method in ("GET", "POST") for part in ("", "oauth/", "sso/")),
+    "GET /.well-known/jwks.json",
+    "GET /.well-known/openid-configuration",
+}
+PUBLIC = {"GET /v1/health", "POST /v1/sandboxes/register", *SIGN_IN, *NOTHING_ELSE}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +35,22 @@ PUBLIC = {"GET /v1/health", "POST /v1/sandboxes/register", *NOTHING_ELSE}
         ("PUT", "/v1/sandboxes/sbx_1/files/a/b.txt", "commands"),
         ("POST", "/v1/chat/completions", "inference"),
         ("GET", "/v1/audit-events", "audit"),
+        ("POST", "/v1/auth/login", "auth"),
+        ("GET", "/v1/auth/oauth/google/start", "logins"),
+        ("GET", "/v1/auth/sso/org_1/callback", "logins"),
+        ("GET", "/v1/me", "account"),
+        ("GET", "/v1/me/sessions", "account"),
+        ("GET", "/v1/me/identities", "logins"),
+        ("GET", "/v1/orgs/org_1", "orgs"),
+        ("PUT", "/v1/orgs/org_1/settings", "orgs"),
+        ("DELETE", "/v1/orgs/org_1/members/user_1", "members"),
+        ("POST", "/v1/orgs/org_1/invitations/inv_1/resend", "members"),
+        ("POST", "/v1/invitations/accept", "members"),
+        ("PUT", "/v1/orgs/org_1/teams/team_1/members/user_1", "teams"),
+        ("GET", "/v1/orgs/org_1/quota", "quotas"),
+        ("PUT", "/v1/orgs/org_1/sso", "logins"),
+        ("POST", "/v1/api-keys/key_1/rotate", "api_keys"),
+        ("GET", "/.well-known/jwks.json", "auth"),
     ],
 )
 def test_the_most_specific_route_answers(method: str, path: str, function: str) -> None:
@@ -61,7 +83,8 @@ def test_no_route_claims_browsers_preflight_requests() -> None:
     assert not {route.method for route in ROUTES} & {"ANY", "OPTIONS"}
 
 
-def test_every_operation_of_the_api_leads_to_its_function_through_the_authorizer() -> None:
+def test_every_operation_of_the_api_leads_to_its_function_and_through_the_authorizer_if_it_asks_for_a_caller() -> None:
+    documented = openapi()["paths"]
     for name, router in routers().items():
         for operation in router.routes:
             assert isinstance(operation, APIRoute)
@@ -70,7 +93,8 @@ def test_every_operation_of_the_api_leads_to_its_function_through_the_authorizer
                 route = route_of(method, path)
                 assert route is not None
                 assert (route.function, route.key in NOTHING_ELSE) == (name, False), f"{method} {path}"
-                assert route.public == (f"{method} {path}" in PUBLIC), f"{method} {path}"
+                asks = bool(documented[path][method.lower()].get("security"))
+                assert route.public is not asks, f"{method} {path}"
 
 
 def test_all_routes_but_the_known_ones_ask_the_authorizer(templates: Templates) -> None:

@@ -66,6 +66,8 @@ def test_the_home_is_told_where_its_parts_listen(tmp_path: Path) -> None:
         "model_base_url": "http://127.0.0.1:4/v1",
         "model": "some-model",
         "embedding_model": "some-embedding-model",
+        "mail_from": "runyard@localhost",
+        "edge_secret": "proof",
     }
     endpoints = tmp_path / "endpoints.json"
     endpoints.write_text(json.dumps(given))

@@ -1,12 +1,11 @@
 """Requests made of the OpenAPI document: one for every route, with values that pass its validation."""
 
+import copy
 import importlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -15,12 +14,27 @@ from docs.generate import openapi, routers
 from shared.kernel import ids
 from shared.kernel.telemetry import Handler
 
-ROOT = Path(__file__).resolve().parents[2]
 type Sampler = Callable[[Mapping[str, Any]], Any]
-# Routes that need no API key, each with its reason.
+# How the document writes down an id: the prefix says whose.
+_ID = re.compile(r"^\^([a-z]+)_\[0-7\]")
+# Routes that need no caller, each with its reason.
+_PROVES_ITSELF = "whoever signs in has nothing to show yet"
 PUBLIC = {
     ("GET", "/v1/health"): "tells nothing of any tenant",
     ("POST", "/v1/sandboxes/register"): "has a one-time token of its own",
+    ("GET", "/.well-known/jwks.json"): "public keys",
+    ("GET", "/.well-known/openid-configuration"): "tells nothing of any tenant",
+    ("POST", "/v1/auth/register"): _PROVES_ITSELF,
+    ("POST", "/v1/auth/confirm-email"): _PROVES_ITSELF,
+    ("POST", "/v1/auth/login"): _PROVES_ITSELF,
+    ("POST", "/v1/auth/refresh"): _PROVES_ITSELF,
+    ("POST", "/v1/auth/logout"): _PROVES_ITSELF,
+    ("POST", "/v1/auth/forgot-password"): _PROVES_ITSELF,
+    ("POST", "/v1/auth/reset-password"): _PROVES_ITSELF,
+    ("GET", "/v1/auth/oauth/{provider}/start"): _PROVES_ITSELF,
+    ("GET", "/v1/auth/oauth/{provider}/callback"): _PROVES_ITSELF,
+    ("GET", "/v1/auth/sso/{org_slug}/start"): _PROVES_ITSELF,
+    ("GET", "/v1/auth/sso/{org_id}/callback"): _PROVES_ITSELF,
 }
 
 
@@ -35,18 +49,45 @@ class Route:
         return f"{self.method} {self.path}"
 
     @property
-    def parameters(self) -> list[str]:
-        """The names of the parameters in the path."""
-        return re.findall(r"{(\w+)}", self.path)
+    def id_parameters(self) -> dict[str, str]:
+        """The prefix of each parameter of the path that is an id, by its name."""
+        return dict(self._ids_in("path"))
+
+    @property
+    def id_queries(self) -> dict[str, str]:
+        """The prefix of each parameter of the query that is an id, by its name; a cursor is one too."""
+        return dict(self._ids_in("query"))
+
+    def _ids_in(self, place: str) -> Iterator[tuple[str, str]]:
+        for parameter in self.operation.get("parameters", ()):
+            if parameter["in"] == place and (prefix := _id_prefix(parameter["schema"])):
+                yield parameter["name"], prefix
 
     def url(self, values: Mapping[str, str]) -> str:
-        """The path with these values; whatever has none gets an id that nothing has."""
-        return re.sub(r"{(\w+)}", lambda found: values.get(found[1]) or _unused(found[1]), self.path)
+        """The path with these values; an id without one is an id that nothing has."""
+        prefixes = self.id_parameters
+
+        def value(found: re.Match[str]) -> str:
+            name = found[1]
+            return values.get(name) or (ids.show(prefixes[name], ids.new()) if name in prefixes else "x")
+
+        return re.sub(r"{(\w+)}", value, self.path)
 
     def body(self) -> Any:
         """A body that passes validation, None where the route takes none."""
+        schema = self._body_schema
+        return None if schema is None else _sample(schema)
+
+    @property
+    def body_ids(self) -> list[tuple[tuple[str, ...], str]]:
+        """Where in the body an id may stand, with its prefix."""
+        schema = self._body_schema
+        return [] if schema is None else list(_ids_of(schema))
+
+    @property
+    def _body_schema(self) -> Mapping[str, Any] | None:
         content = self.operation.get("requestBody", {}).get("content", {})
-        return _sample(content["application/json"]["schema"]) if "application/json" in content else None
+        return content["application/json"]["schema"] if "application/json" in content else None
 
     def handler(self) -> Handler:
         return _handlers()[self.method, self.path]
@@ -57,6 +98,7 @@ def _document() -> dict[str, Any]:
     return openapi()
 
 
+@cache
 def routes() -> list[Route]:
     """Every route of the API."""
     return [
@@ -87,18 +129,43 @@ def _handlers() -> dict[tuple[str, str], Handler]:
     return found
 
 
-def _unused(parameter: str) -> str:
-    prefixes = {"agent_id": "agent", "run_id": "run", "sandbox_id": "sbx", "command_id": "cmd", "key_id": "key"}
-    prefixes |= {"memory_id": "mem", "org_id": "org"}
-    return ids.show(prefixes[parameter], ids.new()) if parameter in prefixes else "x"
+def with_value(body: Any, place: tuple[str, ...], value: str) -> Any:
+    """The body with this value at one place."""
+    changed = copy.deepcopy(body)
+    inner = changed
+    for name in place[:-1]:
+        inner = inner.setdefault(name, {})
+    inner[place[-1]] = value
+    return changed
+
+
+def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "$ref" in schema:
+        return _resolved(_document()["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]])
+    return schema
+
+
+def _id_prefix(schema: Mapping[str, Any]) -> str | None:
+    """The prefix of the id that this schema describes, None for anything else."""
+    for choice in (schema, *schema.get("anyOf", ())):
+        if found := _ID.match(str(_resolved(choice).get("pattern", ""))):
+            return found[1]
+    return None
+
+
+def _ids_of(schema: Mapping[str, Any], *place: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    schema = _resolved(schema)
+    if place and (prefix := _id_prefix(schema)):
+        yield place, prefix
+    for name, inner in schema.get("properties", {}).items():
+        yield from _ids_of(inner, *place, name)
 
 
 def _sample(schema: Mapping[str, Any]) -> Any:
     """A value of this schema: its example where it has one, else the least that is required."""
-    if "$ref" in schema:
-        return _sample(_document()["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]])
+    schema = _resolved(schema)
     if schema.get("examples"):
-        return schema["examples"][0]
+        return copy.deepcopy(schema["examples"][0])
     if "default" in schema:
         return schema["default"]
     if "enum" in schema or "const" in schema:
@@ -115,7 +182,7 @@ def _sample_object(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: _sample(each)
         for name, each in schema.get("properties", {}).items()
-        if name in required or each.get("examples")
+        if name in required or (_resolved(each).get("examples") and not _id_prefix(each))
     }
 
 
@@ -130,12 +197,3 @@ _SAMPLES: dict[str, Sampler] = {
     "number": lambda schema: schema.get("minimum", 0.5),
     "boolean": lambda _: False,
 }
-
-
-def mentions(value: Any, needles: list[str]) -> Iterator[str]:
-    """Those of the needles that occur anywhere in a JSON value."""
-    text = json.dumps(value)
-    return (needle for needle in needles if needle in text)
-
-
-__all__ = ["PUBLIC", "Route", "mentions", "routes", "secured"]

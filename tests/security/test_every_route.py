@@ -1,120 +1,125 @@
-"""Generated from the OpenAPI document: no route without a key, without its scope, or with another tenant's ids."""
+"""Generated from the OpenAPI document: no route without a caller, beyond a role, or with another tenant's ids."""
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
-from uuid import UUID
+from dataclasses import replace
 
 import pytest
 
-from shared.agents import service as agents
-from shared.agents.schemas import Config
-from shared.billing import service as billing
-from shared.identity import service as identity
-from shared.identity.policy import KEY_SCOPES, OPERATOR_SCOPES
-from shared.kernel import db, ids
+from shared.identity.policy import OPERATOR_RULES, OPERATOR_SCOPES, SCOPES, Role, scopes_of
 from shared.kernel.caller import Caller
-from shared.memory import service as memories
-from shared.runs import service as runs
-from shared.sandboxes import service as sandboxes
-from shared.sandboxes import store as sandbox_store
 from tests.api_gateway import Answer
+from tests.emulator import Emulator
 from tests.model_provider import Provider
-from tests.security.requests import PUBLIC, Route, mentions, routes, secured
+from tests.people import joined
+from tests.security.belongings import MARK, belongings_of
+from tests.security.requests import PUBLIC, Route, routes, secured, with_value
 
 Call = Callable[..., Answer]
-IDS = ("agent_id", "command_id", "key_id", "memory_id", "org_id", "run_id", "sandbox_id")
-# Lists and things of the caller's own answer a rival with what is the rival's; everything else with 404.
-OWN = {"GET", "POST"}
-
-
-@dataclass(frozen=True, slots=True)
-class Belongings:
-    """One thing of every kind that belongs to a tenant, by the name of its parameter."""
-
-    ids: dict[str, str]
+# The scopes of nobody but the operator, whose routes reach across tenants on purpose.
+OPERATORS_OWN = set(OPERATOR_RULES) - SCOPES
+TENANTS = [route for route in secured() if route.scope not in OPERATORS_OWN]
 
 
 @pytest.fixture
-def belongings(org: Caller, provider: Provider) -> Belongings:
-    with db.tenant(org) as tx:
-        billing.grant(tx, org, amount_microusd=10_000_000, source_id="test", reason="to test with")
-        agent = agents.create_agent(tx, org, name="A", config=Config().to_model(), metadata={})
-        run = runs.create_run(tx, org, agent_id=agent.id, text="t", budget_microusd=None, timeout_s=None, metadata={})
-        key, _ = identity.create_key(tx, org, name="K", scopes=None, expires_at=None, metadata={})
-        sandbox = sandboxes.create(tx, org, ttl_s=60, metadata={})
-        command = sandbox_store.insert_command(
-            tx, command_id=ids.new(), sandbox_id=sandbox.id, source_id="s", command={"shell": "true"}
-        )
-        assert command is not None
-    memory = memories.save(org, content="a secret", subject="s", source_id="m", max_cost_microusd=1_000_000)
-    found: dict[str, tuple[str, UUID]] = {
-        "agent_id": ("agent", agent.id),
-        "run_id": ("run", run.id),
-        "key_id": ("key", key.id),
-        "sandbox_id": ("sbx", sandbox.id),
-        "command_id": ("cmd", command.id),
-        "memory_id": ("mem", memory.id),
-        "org_id": ("org", org.org_id),
-    }
-    return Belongings({name: ids.show(*value) for name, value in found.items()})
+def ours(call: Call, org: Caller, emulator: Emulator, provider: Provider) -> dict[str, str]:
+    """What belongs to the tenant that is to be protected."""
+    return belongings_of(call, joined(org, Role.OWNER), nickname="ours")
 
 
-def test_the_routes_that_need_no_key_are_the_known_ones() -> None:
+@pytest.fixture
+def intruder(rival: Caller) -> Caller:
+    """The owner of another org, with every scope that a tenant can have."""
+    return replace(joined(rival, Role.OWNER, name="Rival"), scopes=SCOPES)
+
+
+@pytest.fixture
+def theirs(call: Call, intruder: Caller, emulator: Emulator, provider: Provider) -> dict[str, str]:
+    """What belongs to the intruder: a request may be right in all but one id."""
+    return belongings_of(call, intruder, nickname="theirs")
+
+
+def test_the_routes_that_need_no_caller_are_the_known_ones() -> None:
     assert {(route.method, route.path) for route in routes() if route.scope is None} == set(PUBLIC)
 
 
-def test_every_scope_that_a_route_asks_for_can_be_given() -> None:
-    assert {route.scope for route in secured()} <= OPERATOR_SCOPES
-    assert {route.scope for route in secured()} >= KEY_SCOPES
+def test_every_scope_that_a_route_asks_for_can_be_given_and_every_scope_opens_something() -> None:
+    assert {route.scope for route in secured()} == SCOPES | OPERATOR_SCOPES
 
 
-def test_every_parameter_that_names_a_thing_has_something_to_try_a_rival_on() -> None:
-    parameters = {name for route in routes() for name in route.parameters}
-    assert parameters - {"path"} <= set(IDS)
+def test_there_is_something_to_try_an_intruder_on_for_every_id_that_a_route_takes(ours: dict[str, str]) -> None:
+    for route in secured():
+        prefixes = {*route.id_parameters.values(), *route.id_queries.values()} | {kind for _, kind in route.body_ids}
+        assert prefixes <= ours.keys(), str(route)
 
 
 @pytest.mark.parametrize("route", secured(), ids=str)
-def test_without_a_key_the_answer_is_401(route: Route, call: Call) -> None:
+def test_without_a_caller_the_answer_is_401(route: Route, call: Call) -> None:
     answer = call(route.handler(), route.method, route.url({}), None, json=route.body())
     assert (answer.status, answer.error) == (401, "invalid_api_key")
 
 
 @pytest.mark.parametrize("route", secured(), ids=str)
 def test_without_its_scope_the_answer_is_403(route: Route, call: Call, org: Caller) -> None:
-    lacking = replace(org, scopes=OPERATOR_SCOPES - {str(route.scope)})
+    lacking = replace(org, scopes=(SCOPES | OPERATOR_SCOPES) - {str(route.scope)})
     answer = call(route.handler(), route.method, route.url({}), lacking, json=route.body())
     assert (answer.status, answer.error) == (403, "insufficient_scope")
 
 
-@pytest.mark.parametrize("route", [route for route in secured() if set(route.parameters) & set(IDS)], ids=str)
-def test_another_tenants_things_do_not_exist(route: Route, call: Call, rival: Caller, belongings: Belongings) -> None:
-    full = replace(rival, scopes=OPERATOR_SCOPES)
-    answer = call(route.handler(), route.method, route.url(belongings.ids), full, json=route.body())
-    assert answer.status == 404, answer.text
-    assert "secret" not in answer.text
-
-
-@pytest.mark.parametrize("route", [route for route in secured() if not set(route.parameters) & set(IDS)], ids=str)
-def test_no_list_and_no_body_brings_another_tenants_things_to_light(
-    route: Route, call: Call, rival: Caller, belongings: Belongings
+@pytest.mark.parametrize("route", secured(), ids=str)
+def test_a_role_is_let_in_where_the_policy_says_and_nowhere_else(
+    route: Route, call: Call, org: Caller, emulator: Emulator, provider: Provider
 ) -> None:
-    body, query = _with_ids(route, belongings)
-    answer = call(route.handler(), route.method, f"{route.url({})}{query}", rival, json=body)
-    # The body is made of the examples in the OpenAPI document: they are right, whatever else is to be said.
-    assert answer.status != 400 or query, answer.text
-    given = json.dumps(body) + query
-    leaked = [shown for shown in mentions(answer.json, list(belongings.ids.values())) if shown not in given]
-    assert leaked == []
-    assert "a secret" not in answer.text
+    for role in Role:
+        caller = joined(org, role)
+        answer = call(route.handler(), route.method, route.url({}), caller, json=route.body())
+        refused = answer.status == 403 and answer.error == "insufficient_scope"
+        assert refused is (route.scope not in scopes_of(role)), (role, answer.text)
+        assert answer.status < 500, (role, answer.text)
 
 
-def _with_ids(route: Route, belongings: Belongings) -> tuple[Any, str]:
-    """Return body and query with another tenant's ids wherever the route takes an id."""
+@pytest.mark.parametrize("route", [route for route in TENANTS if route.id_parameters], ids=str)
+def test_another_tenants_things_do_not_exist(
+    route: Route, call: Call, intruder: Caller, ours: dict[str, str], theirs: dict[str, str]
+) -> None:
+    own = {name: theirs[prefix] for name, prefix in route.id_parameters.items()}
+    for name, prefix in route.id_parameters.items():
+        answer = call(route.handler(), route.method, route.url(own | {name: ours[prefix]}), intruder, json=route.body())
+        assert answer.status == 404, (name, answer.text)
+        assert MARK not in answer.text
+
+
+@pytest.mark.parametrize("route", [route for route in TENANTS if route.body_ids], ids=str)
+def test_another_tenants_things_do_not_exist_in_a_body(
+    route: Route, call: Call, intruder: Caller, ours: dict[str, str], theirs: dict[str, str]
+) -> None:
+    url = route.url({name: theirs[prefix] for name, prefix in route.id_parameters.items()})
+    for place, prefix in route.body_ids:
+        body = with_value(route.body(), place, ours[prefix])
+        answer = call(route.handler(), route.method, url, intruder, json=body)
+        assert answer.status in (400, 403, 404), (place, answer.text)
+        assert MARK not in answer.text
+
+
+@pytest.mark.parametrize("route", [route for route in TENANTS if route.id_queries], ids=str)
+def test_another_tenants_things_do_not_exist_in_a_query(
+    route: Route, call: Call, intruder: Caller, ours: dict[str, str], theirs: dict[str, str]
+) -> None:
+    url = route.url({name: theirs[prefix] for name, prefix in route.id_parameters.items()})
+    for name, prefix in route.id_queries.items():
+        answer = call(route.handler(), route.method, f"{url}?{name}={ours[prefix]}", intruder, json=route.body())
+        assert answer.status < 500, (name, answer.text)
+        assert f"{MARK} ours" not in answer.text
+
+
+@pytest.mark.parametrize("route", [route for route in TENANTS if not route.id_parameters], ids=str)
+def test_no_list_and_no_answer_brings_another_tenants_things_to_light(
+    route: Route, call: Call, intruder: Caller, ours: dict[str, str]
+) -> None:
     body = route.body()
-    if isinstance(body, dict):
-        body |= {name: shown for name, shown in belongings.ids.items() if name in body}
-    names = {parameter["name"] for parameter in route.operation.get("parameters", ()) if parameter["in"] == "query"}
-    query = "&".join(f"{name}={shown}" for name, shown in belongings.ids.items() if name in names)
-    return body, f"?{query}" if query else ""
+    answer = call(route.handler(), route.method, route.url({}), intruder, json=body)
+    # The body is made of the examples in the OpenAPI document: they are right, whatever else is to be said.
+    assert answer.status != 400, answer.text
+    given = json.dumps(body)
+    assert [shown for shown in ours.values() if shown in answer.text and shown not in given] == []
+    assert MARK not in answer.text

@@ -1,5 +1,8 @@
 """The database itself keeps tenants apart: a walk over its catalogue, table by table."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
 from uuid import UUID
 
 import psycopg
@@ -20,40 +23,120 @@ GLOBAL_TABLES = {
 APPLICATION = "runyard_app"
 
 
-def _tables(services: Services, database: str) -> dict[str, tuple[bool, bool, str]]:
-    """Return (row security, forced, owner) of every table."""
+TENANT = "nullif(current_setting('app.current_org_id'::text, true), ''::text))::uuid"
+PERSON = "nullif(current_setting('app.current_user_id'::text, true), ''::text))::uuid"
+# Functions that look across tenants and persons, and what keeps whoever calls them from learning anything by it.
+ACROSS = {
+    "api_key_by_secret": "needs a key's hash",
+    "invitation_by_secret": "needs an invitation's hash",
+    "letter_by_secret": "needs a letter's hash",
+    "refresh_token_by_secret": "needs a refresh token's hash",
+    "sandbox_by_registration": "needs a registration token's hash",
+    "bearer_of_session": "needs ids signed by us; answers a role and a plan",
+    "user_by_email": "answers an id, behind which row-level security stands",
+    "user_by_identity": "answers an id",
+    "org_with_sso_by_slug": "answers an id",
+    "every_org": "answers ids, for jobs",
+    "orgs_with_work": "answers ids, for jobs",
+    "unsent_invitations": "answers ids, for jobs",
+    "unsent_letters": "answers ids, for jobs",
+    "users_with_expired_letters": "answers ids, for jobs",
+    "users_with_expired_sessions": "answers ids, for jobs",
+}
+# Functions that take the tenant or the person from the transaction, as a policy does.
+WITHIN = {
+    "agents_within_reach": "under row-level security of whoever asks",
+    "audit_hash": "of the row it is given",
+    "members_of_current_org": "of the transaction's tenant",
+    "memories_by_words": "of the transaction's tenant",
+    "orgs_of_current_user": "of the transaction's person",
+}
+# Run by the database itself: nobody can call them.
+TRIGGERS = {"audit_chain_append"}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the catalogue; `owner` says whose its rows are, and `key` by which column."""
+
+    name: str
+    secured: bool
+    forced: bool
+    belongs_to: str
+    partition: bool
+    whose: Literal["tenant", "person", "nobody"]
+    key: str
+
+
+def _tables(services: Services, database: str) -> dict[str, Table]:
     with psycopg.connect(services.superuser_url(database)) as connection:
         rows = connection.execute(
-            "SELECT relname, relrowsecurity, relforcerowsecurity, pg_get_userbyid(relowner)"
-            " FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+            "SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, pg_get_userbyid(c.relowner), c.relispartition,"
+            "       coalesce((SELECT p.polname FROM pg_policy p WHERE p.polrelid = c.oid AND p.polcmd = '*'), 'nobody')"
+            "  FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')"
         ).fetchall()
-    return {name: (secured, forced, owner) for name, secured, forced, owner in rows}
+    keys = {"tenant": "org_id", "person": "user_id", "nobody": ""}
+    return {
+        name: Table(
+            name, secured, forced, owner, partition, whose, {"orgs": "id", "users": "id"}.get(name, keys[whose])
+        )
+        for name, secured, forced, owner, partition, whose in rows
+    }
 
 
-def test_every_table_is_isolated_by_tenant_or_known_to_be_global(services: Services, database: str) -> None:
+def _isolated(services: Services, database: str) -> list[Table]:
+    return [table for table in _tables(services, database).values() if table.whose != "nobody"]
+
+
+def test_every_table_is_isolated_by_tenant_or_person_or_known_to_be_global(services: Services, database: str) -> None:
     tables = _tables(services, database)
-    assert len(tables) > 15
-    exposed = {name for name, (secured, forced, _) in tables.items() if not (secured and forced)}
+    assert len(tables) > 35
+    exposed = {table.name for table in tables.values() if not (table.secured and table.forced)}
     assert exposed == set(GLOBAL_TABLES)
+    unowned = {table.name for table in tables.values() if table.whose == "nobody" and not table.partition}
+    assert unowned == set(GLOBAL_TABLES)
 
 
-def test_every_tenant_table_has_the_one_policy_and_no_wider_one(services: Services, database: str) -> None:
+def test_a_partition_can_not_be_reached_past_its_table(services: Services, database: str) -> None:
+    partitions = [table.name for table in _tables(services, database).values() if table.partition]
+    assert partitions
+    with psycopg.connect(services.superuser_url(database)) as connection:
+        for name in partitions:
+            row = connection.execute(
+                "SELECT has_table_privilege('runyard_app', %s, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')", (name,)
+            ).fetchone()
+            assert row == (False,), name
+
+
+def test_every_table_has_the_one_policy_and_no_wider_one(services: Services, database: str) -> None:
+    tables = _tables(services, database)
     with psycopg.connect(services.superuser_url(database)) as connection:
         policies = connection.execute(
-            "SELECT tablename, policyname, permissive, roles::text[], cmd, qual, with_check"
+            "SELECT tablename, policyname, permissive, roles::text[], cmd, lower(qual), lower(with_check)"
             " FROM pg_policies WHERE schemaname = 'public'"
         ).fetchall()
     for table, name, permissive, roles, command, using, check in policies:
         assert permissive == "PERMISSIVE"
-        if name == "lookup":
-            # Only the role that owns the look-up functions, which nobody can log in as, and only to read.
-            assert (roles, command) == (["runyard_definer"], "SELECT"), table
+        if name in ("lookup", "chain"):
+            # Only the role that owns the look-up functions, which nobody can log in as; it reads, and appends to the
+            # audit trail's chain.
+            assert roles == ["runyard_definer"], table
+            assert command == "SELECT" or (name, table, command) == ("chain", "audit_chain", "INSERT"), table
             continue
-        key = "id" if table == "orgs" else "org_id"
-        expected = f"({key} = (NULLIF(current_setting('app.current_org_id'::text, true), ''::text))::uuid)"
-        assert (name, roles, command, using, check) == ("tenant", ["public"], "ALL", expected, expected), table
-    isolated = {table for table, name, *_ in policies if name == "tenant"}
-    assert isolated == set(_tables(services, database)) - set(GLOBAL_TABLES)
+        assert name == tables[table].whose
+        setting = TENANT if name == "tenant" else PERSON
+        expected = f"({tables[table].key} = ({setting})"
+        assert (roles, command, using, check) == (["public"], "ALL", expected, expected), table
+
+
+def test_there_are_no_views_and_no_sequences_to_look_through(services: Services, database: str) -> None:
+    """A view runs as its owner and a sequence tells how much others do: whoever adds one tests it here."""
+    with psycopg.connect(services.superuser_url(database)) as connection:
+        found = connection.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('v', 'm', 'S')"
+            " UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgname NOT LIKE 'audit%'"
+        ).fetchall()
+    assert found == []
 
 
 def test_the_application_role_owns_nothing_and_bypasses_nothing(services: Services, database: str) -> None:
@@ -74,12 +157,12 @@ def test_the_application_role_owns_nothing_and_bypasses_nothing(services: Servic
     assert by_name["runyard_app"] == (False, False, True)
     assert by_name["runyard_definer"] == (False, False, False)
     assert member_of == (0,)
-    assert APPLICATION not in {owner for _, _, owner in _tables(services, database).values()}
+    assert APPLICATION not in {table.belongs_to for table in _tables(services, database).values()}
 
 
 def test_what_is_append_only_can_not_be_changed_by_the_application(services: Services, database: str) -> None:
     with psycopg.connect(services.superuser_url(database)) as connection:
-        for table in ("audit_events", "credit_entries", "usage_events", "run_events", "agent_versions"):
+        for table in ("audit_events", "audit_chain", "credit_entries", "usage_events", "run_events", "agent_versions"):
             for privilege in ("UPDATE", "DELETE", "TRUNCATE"):
                 row = connection.execute(
                     "SELECT has_table_privilege('runyard_app', %s, %s)", (table, privilege)
@@ -95,11 +178,9 @@ def test_every_definer_function_has_a_fixed_search_path_and_is_closed_to_the_pub
             "SELECT proname, pg_get_userbyid(proowner), proconfig, proacl::text FROM pg_proc"
             " WHERE pronamespace = 'public'::regnamespace AND prosecdef"
         ).fetchall()
-    assert {name for name, *_ in functions} == {
-        "api_key_by_secret",
-        "memories_by_words",
-        "orgs_with_work",
-        "sandbox_by_registration",
+    assert {name for name, *_ in functions} == (ACROSS.keys() | WITHIN.keys() | TRIGGERS) - {
+        "agents_within_reach",
+        "audit_hash",
     }
     for name, owner, config, grants in functions:
         assert owner == "runyard_definer", name
@@ -107,31 +188,77 @@ def test_every_definer_function_has_a_fixed_search_path_and_is_closed_to_the_pub
         assert "=X/" not in grants.replace("runyard_definer=X/", "").replace("runyard_app=X/", ""), name
 
 
-def test_a_rival_sees_changes_and_deletes_nothing_of_any_table(
-    services: Services, database: str, org: Caller, rival: Caller
+def test_every_function_that_the_application_can_call_is_accounted_for(services: Services, database: str) -> None:
+    with psycopg.connect(services.superuser_url(database)) as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT proname FROM pg_proc p WHERE pronamespace = 'public'::regnamespace"
+            " AND has_function_privilege('runyard_app', p.oid, 'EXECUTE')"
+            " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')"
+        ).fetchall()
+    assert {name for (name,) in rows} == ACROSS.keys() | WITHIN.keys()
+
+
+def test_functions_across_tenants_answer_nothing_to_whoever_has_no_secret(
+    database: str, org: Caller, rival: Caller
 ) -> None:
-    for table in sorted(set(_tables(services, database)) - set(GLOBAL_TABLES)):
-        key = "id" if table == "orgs" else "org_id"
-        _plant(services, database, table, key, org.org_id)
-        with db.tenant(org) as tx:
-            own = tx.execute(sql.SQL("SELECT count(*) AS n FROM {}").format(sql.Identifier(table))).fetchone()
-        assert own is not None
-        assert own["n"] > 0, f"nothing of {table} to try the rival on"
-        for statement in (
-            sql.SQL("SELECT FROM {} WHERE {} = %s"),
-            sql.SQL("UPDATE {} SET {} = %s WHERE TRUE RETURNING 1"),
-            sql.SQL("DELETE FROM {} WHERE {} = %s RETURNING 1"),
+    guess, someone = b"\x00" * 32, ids.new()
+    with db.tenant(rival) as tx:
+        for name in (name for name, reason in ACROSS.items() if reason.endswith("hash")):
+            call = sql.SQL("SELECT FROM {}(%s)").format(sql.Identifier(name))
+            assert tx.execute(call, (guess,)).fetchall() == [], name
+        assert tx.execute("SELECT FROM bearer_of_session(%s, %s, %s)", (someone, someone, org.org_id)).fetchall() == []
+
+
+def test_functions_across_tenants_show_ids_and_what_their_secret_stands_for_and_no_more(
+    services: Services, database: str
+) -> None:
+    with psycopg.connect(services.superuser_url(database)) as connection:
+        rows = connection.execute(
+            "SELECT proname, pg_get_function_result(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+            " AND proname = ANY(%s)",
+            ([name for name, reason in ACROSS.items() if "id" in reason.split()[1:3] or "ids," in reason],),
+        ).fetchall()
+    assert len(rows) >= 8
+    for name, returned in rows:
+        columns = [part.split()[-1] for part in returned.removeprefix("TABLE(").removesuffix(")").split(",")]
+        assert set(columns) == {"uuid"}, (name, returned)
+
+
+def test_a_rival_sees_changes_and_deletes_nothing_of_any_table(
+    services: Services,
+    database: str,
+    org: Caller,
+    rival: Caller,
+    record_property: Callable[[str, object], None],
+) -> None:
+    record_property("tables", len(_isolated(services, database)))
+    own, other = replace(org, person_id=ids.new()), replace(rival, person_id=ids.new())
+    for table in _isolated(services, database):
+        whose, whom = (
+            (own.org_id, other.org_id) if table.whose == "tenant" else (own.person_id, other.person_id)
+        )  # fmt: skip
+        assert whose is not None
+        _plant(services, database, table.name, table.key, whose)
+        name, key = sql.Identifier(table.name), sql.Identifier(table.key)
+        with db.tenant(own) as tx:
+            seen = tx.execute(sql.SQL("SELECT count(*) AS n FROM {}").format(name)).fetchone()
+        assert seen is not None
+        assert seen["n"] > 0, f"nothing of {table.name} to try the rival on"
+        for statement, values in (
+            (sql.SQL("SELECT FROM {} WHERE {} = %s").format(name, key), (whose,)),
+            (sql.SQL("UPDATE {} SET {} = %s WHERE {} = %s RETURNING 1").format(name, key, key), (whom, whose)),
+            (sql.SQL("UPDATE {} SET {} = %s RETURNING 1").format(name, key), (whose,)),
+            (sql.SQL("DELETE FROM {} WHERE {} = %s RETURNING 1").format(name, key), (whose,)),
         ):
-            with pytest.MonkeyPatch.context(), db.tenant(rival) as tx:
-                try:
-                    with tx.transaction():
-                        touched = tx.execute(
-                            statement.format(sql.Identifier(table), sql.Identifier(key)), (org.org_id,)
-                        ).fetchall()
-                except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ForeignKeyViolation):
-                    # Not granted at all, or refused by WITH CHECK: just as good.
-                    continue
-            assert touched == [], (table, statement.as_string())
+            for transaction in (db.tenant(other), db.anonymous()):
+                with transaction as tx:
+                    try:
+                        with tx.transaction():
+                            touched = tx.execute(statement, values).fetchall()
+                    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ForeignKeyViolation):
+                        # Not granted at all, or refused by WITH CHECK: just as good.
+                        continue
+                assert touched == [], (table.name, statement.as_string())
 
 
 def test_a_rival_can_not_write_rows_into_another_tenant(org: Caller, rival: Caller) -> None:
@@ -146,9 +273,15 @@ def test_a_rival_can_not_write_rows_into_another_tenant(org: Caller, rival: Call
 
 
 def test_without_a_tenant_there_are_no_rows_and_no_error(services: Services, database: str, org: Caller) -> None:
-    for table in sorted(set(_tables(services, database)) - set(GLOBAL_TABLES)):
+    """A forgotten `set_config`, on a connection that never had one and on one that had."""
+    for table in _isolated(services, database):
+        _plant(services, database, table.name, table.key, ids.new())
         with db.anonymous() as tx:
-            assert tx.execute(sql.SQL("SELECT FROM {}").format(sql.Identifier(table))).fetchall() == [], table
+            assert tx.execute(sql.SQL("SELECT FROM {}").format(sql.Identifier(table.name))).fetchall() == [], table
+    with psycopg.connect(services.environment(database)["RUNYARD_DATABASE_URL"]) as never_set:
+        for table in _isolated(services, database):
+            rows = never_set.execute(sql.SQL("SELECT FROM {}").format(sql.Identifier(table.name))).fetchall()
+            assert rows == [], table
 
 
 def test_a_tenant_does_not_leak_into_the_next_transaction_of_its_connection(org: Caller) -> None:
@@ -162,7 +295,7 @@ def test_a_tenant_does_not_leak_into_the_next_transaction_of_its_connection(org:
 def test_text_search_through_its_definer_function_stays_within_the_tenant(org: Caller, rival: Caller) -> None:
     with db.tenant(org) as tx:
         _insert_memory(tx, org.org_id)
-    query = "SELECT id FROM memories_by_words(to_tsquery('english', 'secret'), NULL, 10)"
+    query = "SELECT id FROM memories_by_words(to_tsquery('english', 'secret'), NULL, NULL, 10)"
     with db.tenant(org) as tx:
         assert len(tx.execute(query).fetchall()) == 1
     with db.tenant(rival) as tx:
@@ -219,6 +352,8 @@ def _value(kind: str) -> object:
         "bytea": b"x",
         "bool": False,
         "timestamptz": "2026-01-01T00:00:00Z",
+        "int8": 1,
+        "int4": 1,
         "vector": "[" + ",".join(["0.1"] * 384) + "]",
         "_text": [],
         "float4": 0.5,

@@ -80,6 +80,8 @@ def key_of(org: Caller) -> str:
 def bearing(event: dict[str, Any], header: str, key: str) -> dict[str, Any]:
     changed = copy.deepcopy(event)
     changed["headers"][header] = f"Bearer {key}"
+    if "multiValueHeaders" in changed:
+        changed["multiValueHeaders"][header] = [f"Bearer {key}"]
     return changed
 
 
@@ -143,7 +145,7 @@ def test_a_tool_call_that_a_step_asked_for_is_executed(org: Caller, provider: Pr
     assert think.handler(step("think", org, run_id), Context())["calls"] == [0]
     assert act.handler(step("act", org, run_id), Context()) is None
     with db.tenant(org) as tx:
-        call = runs.list_steps(tx, run_id)[0].calls[0]
+        call = runs.list_steps(tx, org, run_id)[0].calls[0]
     assert call.status == "failed"
     assert "unknown_tool" in str(call.result)
 
@@ -154,7 +156,7 @@ def test_a_run_fails_for_the_reason_that_step_functions_reports(org: Caller, que
     assert recover.handler(step("recover", org, run_id), Context()) == {"end_reason": "step_limit"}
     assert fail.handler(step("fail", org, run_id), Context()) == {"status": "failed"}
     with db.tenant(org) as tx:
-        assert runs.get_run(tx, run_id).failure == "The agent took its 10 steps without coming to an end."
+        assert runs.get_run(tx, org, run_id).failure == "The agent took its 10 steps without coming to an end."
 
 
 def test_a_run_that_has_ended_is_given_no_sandbox(org: Caller, queued: Queued) -> None:
@@ -212,7 +214,8 @@ def test_a_run_that_can_not_be_started_just_now_stays_in_its_queue(org: Caller, 
 
 def test_schedules_find_nothing_to_do_where_there_is_nothing(org: Caller) -> None:
     assert relay_outbox.handler(captured("schedules/relay_outbox"), Context()) == {"events": 0}
-    assert reap.handler(captured("schedules/reap"), Context()) == {"runs": 0, "sandboxes": 0, "holds": 0, "keys": 0}
+    nothing = {"letters": 0, "runs": 0, "sandboxes": 0, "holds": 0, "keys": 0}
+    assert reap.handler(captured("schedules/reap"), Context()) == nothing
 
 
 def test_a_deploy_leaves_the_schema_at_its_newest_and_the_operators_key_admitted(

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from functions.api.agents import handler as agents
-from functions.api.identity import handler as identity
+from functions.api.api_keys import handler as api_keys
 from shared.events import service as events
 from shared.kernel import db
 from shared.kernel.caller import Caller
@@ -86,8 +86,8 @@ def test_many_at_once_under_one_key_make_one_thing(call: Call, org: Caller) -> N
 
 
 def test_a_secret_is_not_shown_again_and_not_stored(call: Call, org: Caller) -> None:
-    first = call(identity, "POST", "/v1/api-keys", org, json={"name": "K"}, headers=KEY)
-    again = call(identity, "POST", "/v1/api-keys", org, json={"name": "K"}, headers=KEY)
+    first = call(api_keys, "POST", "/v1/api-keys", org, json={"name": "K"}, headers=KEY)
+    again = call(api_keys, "POST", "/v1/api-keys", org, json={"name": "K"}, headers=KEY)
     secret = first.json["secret"]
     assert secret.startswith("ry_live_")
     assert secret not in again.text

@@ -24,6 +24,7 @@ from websockets.sync.client import connect
 
 from local.front.app import create_app
 from local.front.forwarding import LARGEST_BODY_BYTES
+from local.passwords import read_passwords
 from local.processes import write_atomically
 from local.settings import LOOPBACK, REGION, REPOSITORY, Home
 from tests.integration.local.homes import new_home
@@ -139,6 +140,14 @@ def test_a_request_arrives_as_it_was_sent(front: httpx.Client) -> None:
     assert json.loads(seen["body"]) == {"name": "é"}
     assert seen["headers"]["x-custom"] == "kept"
     assert seen["headers"]["x-forwarded-for"] == "127.0.0.1"
+
+
+def test_the_clients_address_and_the_edges_proof_are_the_doors_word_alone(deployed: Home, front: httpx.Client) -> None:
+    forged = {"X-Forwarded-For": "203.0.113.6", "X-Runyard-Edge": "forged", "Forwarded": "for=203.0.113.6"}
+    seen = front.get("/v1/x", headers=forged).json()["headers"]
+
+    assert seen["x-forwarded-for"] == "127.0.0.1"
+    assert seen["x-runyard-edge"] == read_passwords(deployed).edge
 
 
 @pytest.mark.parametrize("path", ["/v1/x", "/mcp", "/mcp/x", "/.well-known/oauth"])

@@ -118,6 +118,7 @@ def test_a_small_tenant_gets_its_k_results_among_a_rivals_nearer_thousands(
                 memory_id=ids.new(),
                 source_id=str(ids.new()),
                 embedding=vector,
+                created_by_user=None,
                 embedding_model="runyard-offline-embed",
             )
             assert found is not None
@@ -148,6 +149,7 @@ def test_vectors_of_another_model_are_no_neighbours(org: Caller, search: Callabl
             memory_id=ids.new(),
             source_id="old",
             embedding=[1.0] * DIMENSIONS,
+            created_by_user=None,
             embedding_model="former",
         )
     assert search("unrelated") == []
@@ -169,7 +171,7 @@ def test_saved_twice_with_one_source_id_it_is_one_memory_and_one_payment(org: Ca
     assert save() == save()
     assert len(provider.asked) == 1
     with db.tenant(org) as tx:
-        assert len(service.list_memories(tx, Slice())) == 1
+        assert len(service.list_memories(tx, org, Slice())) == 1
 
 
 def test_killed_between_embedding_and_insert_it_is_embedded_and_paid_for_once(

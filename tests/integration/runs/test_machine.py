@@ -54,7 +54,7 @@ def balance(caller: Caller) -> Balance:
 
 def types_of_events(caller: Caller, run_id: UUID) -> list[str]:
     with db.tenant(caller) as tx:
-        _, found = runs.events_after(tx, run_id, 0)
+        _, found = runs.events_after(tx, caller, run_id, 0)
     assert [event.seq for event in found] == list(range(1, len(found) + 1))
     return [event.type for event in found]
 
@@ -105,7 +105,7 @@ def test_every_step_delivered_twice_changes_nothing(org: Caller, queued: Queued,
         "run.succeeded",
     ]
     with db.tenant(org) as tx:
-        assert len(memories.list_memories(tx, Slice(limit=100))) == 1
+        assert len(memories.list_memories(tx, org, Slice(limit=100))) == 1
     assert [asked.path for asked in provider.asked].count("/v1/chat/completions") == 2
     assert balance(org).available_microusd == CREDITS - run.cost_microusd
 
@@ -139,7 +139,7 @@ def test_a_dead_workers_step_is_taken_over_once_its_lease_is_over(
         tx.execute("UPDATE run_steps SET lease_until = now() - interval '1 second'")
     assert machine.think(org, run_id, 1, worker="later") == []
     with db.tenant(org) as tx:
-        (step,) = runs.list_steps(tx, run_id)
+        (step,) = runs.list_steps(tx, org, run_id)
     assert step.attempts == 2
 
 
@@ -171,7 +171,7 @@ def test_a_cancelled_run_takes_no_further_step_and_costs_no_more(
         with pytest.raises(RunEnded):
             step()
     with db.tenant(org) as tx:
-        run = runs.get_run(tx, run_id)
+        run = runs.get_run(tx, org, run_id)
     assert run.end_reason is EndReason.CANCELLED_BY_USER
     assert balance(org).available_microusd == CREDITS - run.cost_microusd
     assert machine.finish(org, run_id) == run
@@ -215,7 +215,7 @@ def test_a_tools_failure_is_told_to_the_model_and_the_run_goes_on(
     run = drive(org, run_id)
     assert run.status is RunStatus.SUCCEEDED
     with db.tenant(org) as tx:
-        call = runs.list_steps(tx, run_id)[0].calls[0]
+        call = runs.list_steps(tx, org, run_id)[0].calls[0]
     assert call.status == "failed"
     assert told in (call.result or "")
 

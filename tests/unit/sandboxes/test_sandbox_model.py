@@ -18,6 +18,7 @@ from shared.sandboxes.model import (
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STARTING = Sandbox(
+    created_by_user=None,
     id=ids.new(),
     run_id=None,
     template="python",
