@@ -91,12 +91,18 @@ class Services:
     def clone(self) -> str:
         """Return the name of a new database, equal to the freshly migrated one."""
         name = f"test_{next(self._numbers)}"
+        self.copy(DATABASE, name)
+        return name
+
+    def copy(self, source: str, target: str) -> None:
+        """Make `target` anew, equal to `source`; nobody may be connected to either."""
+        self.drop(target)
         self._administer(
-            sql.SQL("CREATE DATABASE {} OWNER runyard_owner TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(DATABASE)
+            # Half the time of going through the write-ahead log.
+            sql.SQL("CREATE DATABASE {} OWNER runyard_owner TEMPLATE {} STRATEGY FILE_COPY").format(
+                sql.Identifier(target), sql.Identifier(source)
             )
         )
-        return name
 
     def drop(self, name: str) -> None:
         self._administer(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

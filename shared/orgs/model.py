@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
-from zoneinfo import available_timezones
 
 from shared.identity.policy import Role, check_may_give
 from shared.kernel.addresses import domain_of, fold_domain
@@ -87,16 +86,12 @@ class TeamNameTaken(Conflict):
 class OrgSettings:
     """What an org's admins decide. No domains: an address of any domain can be invited."""
 
-    default_model: str | None = None
     allowed_email_domains: tuple[str, ...] = ()
-    time_zone: str = "UTC"
 
     def checked(self) -> Self:
-        """Return the settings in their one spelling; raise `InvalidRequest` for no domain or no time zone."""
-        if self.time_zone not in available_timezones():
-            raise InvalidRequest("time_zone: not a time zone such as Europe/Berlin.", param="time_zone")
+        """Return the settings in their one spelling; raise `InvalidRequest` for what is no domain."""
         domains = {fold_domain(each, param="allowed_email_domains") for each in self.allowed_email_domains}
-        return type(self)(self.default_model, tuple(sorted(domains)), self.time_zone)
+        return type(self)(tuple(sorted(domains)))
 
     def check_admits(self, email: str) -> None:
         """Raise `EmailDomainNotAllowed` for an address (folded) that the org does not take."""
@@ -108,8 +103,7 @@ class OrgSettings:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        domains = tuple(stored.get("allowed_email_domains", ()))
-        return cls(stored.get("default_model"), domains, stored.get("time_zone", "UTC"))
+        return cls(tuple(stored.get("allowed_email_domains", ())))
 
 
 @dataclass(frozen=True, slots=True)

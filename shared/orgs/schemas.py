@@ -40,9 +40,6 @@ class UpdateOrg(Input):
 class Settings(Input):
     """The org's settings as a whole: what is left out takes its default."""
 
-    default_model: Annotated[
-        str | None, Field(min_length=1, max_length=100, description="The model the org prefers.", examples=[None])
-    ] = None
     allowed_email_domains: Annotated[
         list[Annotated[str, Field(max_length=253)]],
         Field(
@@ -51,19 +48,14 @@ class Settings(Input):
             examples=[["example.com"]],
         ),
     ] = []
-    time_zone: Annotated[
-        str, Field(max_length=64, description="The IANA time zone the org works in.", examples=["Europe/Berlin"])
-    ] = "UTC"
 
     def to_model(self) -> OrgSettings:
-        return OrgSettings(self.default_model, tuple(self.allowed_email_domains), self.time_zone)
+        return OrgSettings(tuple(self.allowed_email_domains))
 
 
 class SettingsOut(Output):
     object: Literal["org_settings"] = "org_settings"
-    default_model: str | None
     allowed_email_domains: list[str]
-    time_zone: str
 
     @classmethod
     def of(cls, settings: OrgSettings) -> Self:

@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.e2e.deployed import Deployed
+from tests.e2e.person import letter_to
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +55,13 @@ def test_the_api_docs_show_every_operation_and_can_be_opened(
     assert noted == []
 
 
-@pytest.mark.parametrize("path", ["/", "/errors"])
+@pytest.mark.parametrize("path", ["/", "/errors", "/account"])
 def test_the_other_pages_are_drawn_from_this_home_alone(
     home: Deployed, complaints: tuple[Page, list[str]], path: str
 ) -> None:
     page, noted = complaints
     page.goto(home.home.public_url + path)
-    assert page.locator("h1").first.is_visible()
+    page.locator("h1:visible").first.wait_for()
     assert noted == []
 
 
@@ -68,6 +70,34 @@ def test_the_home_page_leads_to_the_api_docs(home: Deployed, complaints: tuple[P
     page.goto(home.home.public_url)
     page.locator("a[href='/docs']").first.click()
     page.locator(".opblock").first.wait_for()
+
+
+def test_a_person_registers_confirms_by_the_letters_link_and_signs_in_again(
+    home: Deployed, complaints: tuple[Page, list[str]]
+) -> None:
+    page, noted = complaints
+    email, password = f"page-{uuid4().hex[:8]}@people.test", "correct horse battery staple 7"
+    page.goto(f"{home.home.public_url}/account#register")
+    page.get_by_label("Your name").fill("Paige")
+    page.locator("#register").get_by_label("E-mail address").fill(email)
+    page.locator("#register").get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Register").click()
+    page.get_by_role("status").wait_for()
+    purpose, token = letter_to(home, email)
+    page.goto("about:blank")
+    page.goto(f"{home.home.public_url}/account#{purpose}={token}")
+    page.get_by_label("The password you chose").fill(password)
+    page.get_by_role("button", name="Confirm").click()
+    page.locator("#my-email", has_text=email).wait_for()
+    assert page.locator("#my-role").inner_text() == "owner"
+    # The token is no longer in the address, and so neither in the history nor on anybody's screen.
+    assert token not in page.url
+    page.get_by_role("button", name="Sign out").click()
+    page.locator("#sign-in").get_by_label("E-mail address").fill(email)
+    page.locator("#sign-in").get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.locator("#my-email", has_text=email).wait_for()
+    assert noted == []
 
 
 def test_every_error_of_the_api_is_explained_where_its_doc_url_points(

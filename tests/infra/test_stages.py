@@ -105,4 +105,4 @@ def test_apart_from_the_home_all_stages_take_their_public_address_from_the_api(t
     for function in templates_of("dev").functions():
         variables = function.properties["Environment"]["Variables"]
         if "RUNYARD_PUBLIC_URL" in variables:
-            assert variables["RUNYARD_PUBLIC_URL"]["Fn::GetAtt"][1] == "ApiEndpoint"
+            assert "ApiEndpoint" in json.dumps(variables["RUNYARD_PUBLIC_URL"])

@@ -356,7 +356,7 @@ AUDITED: Mapping[str, Audited] = dict(
         _special("POST /v1/invitations/accept", "invitation.accept", _accept),
         _special("POST /v1/orgs", "org.create", _create_org),
         _plain(f"PATCH {_ORG}", "org.update", {"name": "Renamed"}),
-        _plain(f"PUT {_ORG}/settings", "org.update_settings", {"time_zone": "Europe/Paris"}),
+        _plain(f"PUT {_ORG}/settings", "org.update_settings", {"allowed_email_domains": ["example.org"]}),
         _special(
             f"PUT {_ORG}/quota",
             "quota.update",

@@ -107,7 +107,7 @@ def test_passwords_are_readable_by_their_owner_only(running_home: Home) -> None:
 
 def test_no_password_is_in_the_list_of_processes(running_home: Home) -> None:
     passwords = [word for word in running_home.secrets_file.read_text().split('"') if len(word) > 20]
-    assert len(passwords) == 4
+    assert len(passwords) == 5
     for part in PARTS:
         leader = process_of(running_home, part)
         for process in (leader, *leader.children(recursive=True)):

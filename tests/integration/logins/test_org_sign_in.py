@@ -75,7 +75,7 @@ def test_a_real_issuer_signs_somebody_new_in_to_the_org_and_nowhere_else(
     consent = openid_server.knows("s-1", email="new@example.com", name="New")
     guest = caller_of(browser.sign_in(f"sso/{slug_of(owner)}", consent))
     assert (guest.org_id, guest.role) == (owner.org_id, "member")
-    assert guest.scopes == scopes_of(Role.MEMBER) - {"account:write", "orgs:create"}
+    assert guest.scopes == scopes_of(Role.MEMBER) - {"account:read", "account:write", "orgs:create"}
     again = caller_of(browser.sign_in(f"sso/{slug_of(owner)}", consent))
     assert again.person_id == guest.person_id
     assert guest.person_id is not None

@@ -78,7 +78,7 @@ def test_a_successor_lives_as_long_as_the_key_was_given() -> None:
         {"replaced_by": ids.new(), "expires_at": NOW + DAY},
         {"expires_at": NOW},
     ],
-    ids=str,
+    ids=["operator", "revoked", "replaced", "expired"],
 )
 def test_a_key_that_is_not_in_use_has_no_successor(fields: dict[str, Any]) -> None:
     with pytest.raises(KeyNotRotatable):
