@@ -91,19 +91,32 @@ def test_postgres_killed_and_restarted_in_mid_run_costs_nothing_but_time(home: D
     home.assert_ended_once(tenant, run_id)
 
 
-def test_without_redis_a_run_goes_all_the_way_and_health_says_so(home: Deployed, tenant: Tenant) -> None:
+def test_without_redis_a_run_goes_all_the_way_reads_are_answered_and_spending_waits(
+    home: Deployed, tenant: Tenant
+) -> None:
+    agent = tenant.agent()
+    run_id = tenant.start_run(EFFECT, COUNT, "say done", agent=agent)
     home.stop(REDIS)
     try:
-        run_id = tenant.start_run(EFFECT, COUNT, "say done")
         health = home.client().get("/v1/health")
+        refused = tenant.http.post(f"/v1/agents/{agent}/runs", json={"input": "offline: say more"})
+        made = tenant.http.post("/v1/agents", json={"name": "Made meanwhile"})
         run = tenant.ended_run(run_id)
     finally:
         home.start_missing()
     assert (health.status_code, health.json()["status"], health.json()["redis"]) == (200, "degraded", "down")
+    # What spends credits must be counted; all else goes on.
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "rate_limiter_unavailable")
+    assert int(refused.headers["retry-after"]) > 0
+    assert made.status_code == 201
     assert run["output"] == {"text": "done"}
     assert_one_effect(tenant, run_id)
     home.assert_ended_once(tenant, run_id)
     assert home.client().get("/v1/health").json()["status"] == "ok"
+    until(
+        lambda: tenant.http.post(f"/v1/agents/{agent}/runs", json={"input": "offline: say more"}).status_code == 202,
+        "runs can be started again",
+    )
 
 
 def test_a_worker_killed_between_effect_and_checkpoint_is_replaced_and_the_effect_is_not_repeated(
