@@ -27,9 +27,9 @@ Answer = Annotated[Callback, Query()]
 
 
 @router.get("/v1/auth/oauth/{provider}/start", status_code=302, response_class=RedirectResponse)
-def start_oauth(provider: str) -> RedirectResponse:
+def start_oauth(provider: str, request: Request) -> RedirectResponse:
     """Send the browser to the provider, `google` or `github`; it comes back to `…/callback` within ten minutes."""
-    return _sent_to(service.begin(service.client_of(provider), provider=provider))
+    return _sent_to(service.begin(service.client_of(provider), provider=provider), request)
 
 
 @router.get("/v1/auth/oauth/{provider}/callback")
@@ -42,12 +42,12 @@ def finish_oauth(provider: str, answer: Answer, request: Request, response: Resp
 
 
 @router.get("/v1/auth/sso/{org_slug}/start", status_code=302, response_class=RedirectResponse)
-def start_sso(org_slug: str) -> RedirectResponse:
+def start_sso(org_slug: str, request: Request) -> RedirectResponse:
     """Send the browser to the org's own issuer."""
     with db.anonymous() as tx:
         org_id = service.org_of_slug(tx, org_slug)
         client = service.client_of_org(tx, org_id)
-    return _sent_to(service.begin(client, provider=SSO, org_id=org_id))
+    return _sent_to(service.begin(client, provider=SSO, org_id=org_id), request)
 
 
 @router.get("/v1/auth/sso/{org_id}/callback")
@@ -75,7 +75,7 @@ def start_linking(
     """Begin to add an identity to yourself, in the browser that was given this answer's cookie."""
     begun = service.begin(service.client_of(provider), provider=provider, linking=caller)
     with db.tenant(caller) as tx:
-        service.keep(tx, begun)
+        service.keep(tx, begun, ip=caller.ip)
         answer = once(tx, lambda: AuthorizationOut(authorization_url=begun.url), secret={"authorization_url"})
     response.headers.update(browser.bound_to(begun))
     return answer
@@ -109,9 +109,9 @@ def delete_sso(org_id: OrgId, caller: Annotated[Caller, Depends(require("sso:wri
         return SsoOut.of(service.delete_connection(tx, caller))
 
 
-def _sent_to(begun: Begun) -> RedirectResponse:
+def _sent_to(begun: Begun, request: Request) -> RedirectResponse:
     with db.anonymous() as tx:
-        service.keep(tx, begun)
+        service.keep(tx, begun, ip=client_ip(request))
     return RedirectResponse(begun.url, 302, browser.bound_to(begun))
 
 

@@ -24,6 +24,10 @@ _FOR_GOOD = frozenset(
 )
 
 
+# Stands before every secret. KMS proves what it decrypts; the emulator gives back anything, and this tells.
+_MARK = b"runyard:"
+
+
 class Unwrappable(InternalError):
     """A stored secret can't be unwrapped: its key is gone, or it was stored for something else."""
 
@@ -40,7 +44,9 @@ def wrap(secret: bytes, *, context: dict[str, str]) -> bytes:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        answer = _client().encrypt(KeyId=settings.identity_key_arn(), Plaintext=secret, EncryptionContext=context)
+        answer = _client().encrypt(
+            KeyId=settings.identity_key_arn(), Plaintext=_MARK + secret, EncryptionContext=context
+        )
     except (ClientError, BotoCoreError) as error:
         raise Unavailable("A secret can't be stored just now; try again shortly.") from error
     return answer["CiphertextBlob"]
@@ -56,4 +62,6 @@ def unwrap(wrapped: bytes, *, context: dict[str, str]) -> bytes:
         if isinstance(error, ClientError) and error.response["Error"]["Code"] in _FOR_GOOD:
             raise Unwrappable("A stored secret can't be unwrapped; its key may be gone.") from error
         raise Unavailable("A stored secret can't be unwrapped just now; try again shortly.") from error
-    return answer["Plaintext"]
+    if not answer["Plaintext"].startswith(_MARK):
+        raise Unwrappable("A stored secret can't be unwrapped; its key may be gone.")
+    return answer["Plaintext"].removeprefix(_MARK)

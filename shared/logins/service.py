@@ -86,8 +86,12 @@ def begin(client: Client, *, provider: str, org_id: UUID | None = None, linking:
     return Begun(url=url, state=state, browser=browser, pending=pending)
 
 
-def keep(tx: Tx, begun: Begun) -> None:
-    """Remember a sign-in for ten minutes, under hashes of what the URL and the browser carry."""
+def keep(tx: Tx, begun: Begun, *, ip: str) -> None:
+    """Remember a sign-in for ten minutes, under hashes of what the URL and the browser carry.
+
+    Raises `TooManyAttempts` when too many were begun from this address.
+    """
+    people.count_start(tx, ip=ip)
     store.insert_pending(tx, begun, lifetime=LIFETIME)
 
 

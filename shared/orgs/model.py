@@ -1,6 +1,7 @@
 """An org is a tenant: people belong to it in one role each, and everything else belongs to it alone."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -12,6 +13,7 @@ from shared.kernel.addresses import domain_of, fold_domain
 from shared.kernel.caller import Caller
 from shared.kernel.errors import Conflict, InvalidRequest, Kind, NotFound, RateLimited, RunyardError
 
+MOST_ORGS_OWNED = 10
 INVITATION_LIFETIME = timedelta(days=7)
 # Letters go to whomever somebody names, so an org may cause no flood of them.
 INVITATIONS_A_DAY = 100
@@ -74,6 +76,13 @@ class TooManyInvitations(RateLimited):
     """An org sends at most 100 invitations a day, and each again after five minutes at the earliest."""
 
     code = "too_many_invitations"
+
+
+class TooManyOrgs(RunyardError):
+    """A person owns at most ten orgs; leave one, or ask its other members to go on without you."""
+
+    kind = Kind.FORBIDDEN
+    code = "too_many_orgs"
 
 
 class TeamNameTaken(Conflict):
@@ -213,6 +222,12 @@ def slug_of(name: str, wanted: str | None, fallback: str) -> str:
         return wanted
     made = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32].strip("-")
     return f"{made}-{fallback}" if made else fallback
+
+
+def check_may_own_another(roles: Iterable[str]) -> None:
+    """Raise `TooManyOrgs` for a person who has these roles: every org brings quotas and rates of its own."""
+    if sum(role == Role.OWNER for role in roles) >= MOST_ORGS_OWNED:
+        raise TooManyOrgs(f"A person owns at most {MOST_ORGS_OWNED} orgs.")
 
 
 def takes_seat(role: Role) -> bool:

@@ -21,7 +21,7 @@ from shared.orgs.invitations import (
     send_invitation,
 )
 from shared.orgs.members import add_member, change_role, get_member, holders, list_members, remove_member, role_of, seat
-from shared.orgs.model import Org, OrgSettings, slug_of
+from shared.orgs.model import Org, OrgSettings, check_may_own_another, slug_of
 from shared.orgs.teams import (
     add_to_team,
     create_team,
@@ -79,8 +79,10 @@ def create_org(
 ) -> Org:
     """Create a tenant, with `owner` as its first member. `tx` acts for the new org (`db.acting_for`).
 
-    Raises `SlugTaken`, and `InvalidRequest` for a slug that is none.
+    Raises `SlugTaken`, `TooManyOrgs`, and `InvalidRequest` for a slug that is none.
     """
+    if owner is not None:
+        check_may_own_another(role for _, role in store.orgs_of_current_user(tx))
     org = store.insert_org(
         tx,
         org_id=org_id,

@@ -15,6 +15,7 @@ from shared.people.model import (
     OF_LETTERS_FROM,
     OF_LETTERS_TO,
     OF_LINK,
+    OF_STARTS,
     EmailTaken,
     InvalidCredentials,
     NotAPerson,
@@ -74,6 +75,11 @@ def create_guest(tx: Tx, *, user_id: UUID, email: str, name: str, org_id: UUID, 
 def count_letter(tx: Tx, *, email: str, ip: str) -> None:
     """Count a letter asked for; raise `TooManyAttempts` when there were too many of late. `email` is folded."""
     attempts.count(tx, (OF_LETTERS_TO, email), (OF_LETTERS_FROM, network_of(ip)))
+
+
+def count_start(tx: Tx, *, ip: str) -> None:
+    """Count a sign-in begun elsewhere; raise `TooManyAttempts` when there were too many of late."""
+    attempts.count(tx, (OF_STARTS, network_of(ip)))
 
 
 def register(tx: Tx, *, email: str, name: str, password: str) -> tuple[UUID, UUID]:

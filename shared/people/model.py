@@ -216,6 +216,8 @@ OF_ADDRESS = Limit("address", free=30, forget_after_s=_HOUR_S)
 OF_PERSON = Limit("person", free=5, forget_after_s=_DAY_S)
 OF_LINK = Limit("link", free=5, forget_after_s=_DAY_S)
 # Letters to one address, and asked for from one: nobody's inbox is flooded.
+# Sign-ins begun elsewhere, each of which is remembered for ten minutes.
+OF_STARTS = Limit("starts", free=60, forget_after_s=_HOUR_S)
 OF_LETTERS_TO = Limit("letters-to", free=5, forget_after_s=_HOUR_S)
 OF_LETTERS_FROM = Limit("letters-from", free=20, forget_after_s=_HOUR_S)
 

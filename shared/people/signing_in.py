@@ -3,6 +3,7 @@
 from shared.kernel import clock, db
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
+from shared.kernel.wrapping import Unwrappable
 from shared.people import attempts, letters, passwords, second_factor, sessions, store
 from shared.people.accounts import get_person, id_of
 from shared.people.model import (
@@ -119,7 +120,13 @@ def prove(tx: Tx, caller: Caller, *, password: str | None, code: str | None) -> 
 def _use_totp(tx: Tx, found: Credentials, code: str) -> bool:
     if found.totp_wrapped is None:
         return False
-    step = second_factor.step_of(second_factor.unwrap(found.totp_wrapped, found.user_id), code, clock.now())
+    try:
+        secret = second_factor.unwrap(found.totp_wrapped, found.user_id)
+    except Unwrappable:
+        raise SecondFactorRefused(
+            "This second factor can't be checked any more: use a recovery code, then set it up anew."
+        ) from None
+    step = second_factor.step_of(secret, code, clock.now())
     return step is not None and store.use_totp_step(tx, found.user_id, step)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.kernel import wrapping
+from shared.kernel import settings, wrapping
 from shared.kernel.wrapping import Unwrappable
 from tests.emulator import Emulator
 
@@ -17,3 +17,15 @@ def test_a_secret_is_of_no_use_for_anything_else(emulator: Emulator) -> None:
     wrapped = wrapping.wrap(b"a secret", context={"purpose": "test"})
     with pytest.raises(Unwrappable):
         wrapping.unwrap(wrapped, context={"purpose": "other"})
+    with pytest.raises(Unwrappable):
+        wrapping.unwrap(wrapped[:-24] + bytes(24), context={"purpose": "test"})
+
+
+def test_a_secret_whose_key_was_replaced_is_said_to_be_lost(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapped = wrapping.wrap(b"a secret", context={"purpose": "test"})
+    monkeypatch.setenv("RUNYARD_IDENTITY_KEY_ARN", emulator.client("kms").create_key()["KeyMetadata"]["Arn"])
+    settings.forget()
+    with pytest.raises(Unwrappable):
+        wrapping.unwrap(wrapped, context={"purpose": "test"})

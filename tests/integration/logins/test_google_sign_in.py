@@ -119,6 +119,14 @@ def test_what_is_sent_along_is_fresh_and_the_cookie_is_out_of_scripts_reach(
     assert answer.headers["cache-control"] == "no-store"
 
 
+def test_one_address_begins_so_many_sign_ins_and_has_to_wait(browser: Browser, google: OpenIdServer) -> None:
+    answers = [browser.get("/v1/auth/oauth/google/start") for _ in range(70)]
+    statuses = [answer.status for answer in answers]
+    assert statuses[:60] == [302] * 60
+    assert statuses[-1] == 429
+    assert (answers[-1].error, int(answers[-1].headers["retry-after"]) > 0) == ("too_many_attempts", True)
+
+
 def test_nothing_of_a_sign_in_is_logged(browser: Browser, google: OpenIdServer, logged: Callable[[], str]) -> None:
     url = browser.start(START)
     came_with = google.knows("g-9", email="j@example.com", email_verified=True)(url)

@@ -38,6 +38,15 @@ def test_a_person_creates_a_second_org_and_belongs_to_both_as_owner(call: Call, 
     assert actions(second) == [(ada.actor_id, "org.create")]
 
 
+def test_a_person_owns_ten_orgs_at_most(call: Call, people: People) -> None:
+    ada = people.registers("Ada")
+    made = [call(orgs, "POST", "/v1/orgs", ada, json={"name": f"Org {number}"}).status for number in range(9)]
+    assert made == [201] * 9
+    refused = call(orgs, "POST", "/v1/orgs", ada, json={"name": "One more"})
+    assert (refused.status, refused.error) == (403, "too_many_orgs")
+    assert len(listed(call, ada, "?limit=100")["data"]) == 10
+
+
 def test_orgs_are_listed_in_pages_newest_first(call: Call, people: People) -> None:
     ada = people.registers("Ada")
     for name in ("B", "C"):

@@ -14,10 +14,11 @@ import pyotp
 import pytest
 
 from functions.api.auth import handler as auth
-from shared.kernel import clock, db, ids
+from shared.kernel import clock, db, ids, settings
 from shared.people import service
 from shared.people.model import OF_ACCOUNT, OF_ADDRESS
 from tests.api_gateway import Answer
+from tests.emulator import Emulator
 from tests.integration.people.somebody import OTHER_PASSWORD, PASSWORD, Somebody
 
 WRONG = "not the password at all"
@@ -207,6 +208,16 @@ def test_a_recovery_code_is_good_once_and_a_letter_tells_of_its_use(
     assert somebody.sign_in(recovery_code="aaaa-bbbb-cccc-dddd").error == "second_factor_refused"
     service.ask_for_unsent(timedelta(0))
     assert "recovery code" in somebody.mail()[-1]["BodyText"]
+
+
+def test_whose_second_factor_is_lost_with_its_key_gets_in_by_a_recovery_code_and_sets_up_a_new_one(
+    guarded: tuple[Somebody, pyotp.TOTP, list[str]], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    somebody, totp, codes = guarded
+    monkeypatch.setenv("RUNYARD_IDENTITY_KEY_ARN", emulator.client("kms").create_key()["KeyMetadata"]["Arn"])
+    settings.forget()
+    assert somebody.sign_in(totp=totp.now()).error == "second_factor_refused"
+    assert somebody.sign_in(recovery_code=codes[0]).status == 200
 
 
 def test_what_is_kept_of_a_second_factor_is_of_no_use(guarded: tuple[Somebody, pyotp.TOTP, list[str]]) -> None:
