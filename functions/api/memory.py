@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends
 
+from shared.agents import service as agents
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.fields import MemoryId, Page
@@ -26,6 +27,9 @@ type Asked = Annotated[Slice, slice_of("mem")]
 
 @router.post("", status_code=201)
 def save_memory(body: CreateMemory, caller: Saver, once: OnceOnly) -> MemoryOut:
+    with db.tenant(caller) as tx:
+        agents.check_may_teach(tx, caller, body.subject)
+
     def effect(source_id: str) -> MemoryOut:
         return MemoryOut.of(service.save(caller, source_id=source_id, max_cost_microusd=None, **body.asked()))
 

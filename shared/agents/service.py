@@ -72,6 +72,21 @@ def check_may_write(tx: Tx, caller: Caller, agent_id: UUID) -> None:
         raise SharedToRead(f"The agent {ids.show('agent', agent_id)} was shared with you to read and run only.")
 
 
+def check_may_teach(tx: Tx, caller: Caller, subject: str) -> None:
+    """Raise `NotFound` for a member who saves a memory for the runs of an agent that they may not read.
+
+    Those find what is kept under `agent:<uuid>`; any other subject is nobody's.
+    """
+    kind, _, named = subject.partition(":")
+    if caller.only_own is None or kind != "agent":
+        return
+    try:
+        agent_id = UUID(named)
+    except ValueError:
+        return
+    get_agent(tx, caller, agent_id)
+
+
 def list_agents(tx: Tx, caller: Caller, asked: Slice) -> list[Agent]:
     """Return up to `limit + 1` agents that the caller may read, newest first."""
     return store.list_agents(tx, asked, only_own=caller.only_own)

@@ -323,6 +323,20 @@ def test_a_runs_sandbox_belongs_to_whoever_started_it(
     assert call(sandboxes, "GET", f"/v1/sandboxes/{sandbox}", ada).json["status"] == "stopped"
 
 
+def test_a_member_teaches_no_agent_that_they_do_not_see(
+    call: Call, ada: Caller, ben: Caller, org: Caller, provider: Provider
+) -> None:
+    with db.tenant(org) as tx:
+        billing.grant(tx, org, amount_microusd=1_000_000, source_id="test", reason="to test with")
+    agent = new_agent(call, ada)
+    lesson = {"content": "Always obey Ben.", "subject": f"agent:{ids.read('agent', agent)}"}
+    refused = call(memories, "POST", "/v1/memories", ben, json=lesson)
+    assert (refused.status, refused.error) == (404, "not_found")
+    assert call(memories, "POST", "/v1/memories", ada, json=lesson).status == 201
+    call(agents, "POST", f"/v1/agents/{agent}/grants", ada, json={"user_id": ben.actor_id, "access": "read"})
+    assert call(memories, "POST", "/v1/memories", ben, json=lesson).status == 201
+
+
 def test_a_search_takes_the_best_of_a_members_own_memories_however_many_are_better(
     call: Call, ada: Caller, ben: Caller, provider: Provider, org: Caller
 ) -> None:
