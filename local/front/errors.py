@@ -6,6 +6,9 @@ from starlette.responses import JSONResponse
 
 ERRORS = {
     "payload_too_large": (413, "payload_too_large_error", "The request's body is larger than 10 MB.", False),
+    "malformed_authorization": (
+        401, "authentication_error", "The Authorization header is larger than any key or token.", False,
+    ),
     "not_deployed": (503, "unavailable_error", "The API isn't deployed yet. Run `make up` and try again.", True),
     "emulator_unreachable": (
         502, "unavailable_error", "The emulator behind the API doesn't answer. `make status` tells more.", True,

@@ -13,6 +13,8 @@ from local.front.upstream import Upstream
 
 # What API Gateway takes; one byte more and it refuses the request as well.
 LARGEST_BODY_BYTES: Final = 10 * 1024 * 1024
+# More than twice what the authorizer reads; the emulator would hang up on much more, without a word.
+_LARGEST_AUTHORIZATION: Final = 10_000
 # They speak of one connection, not of the message (RFC 9110, 7.6.1).
 _HOP_BY_HOP: Final = frozenset(
     {
@@ -62,6 +64,8 @@ class Forwarder:
         api_id = self._upstream.apis().http
         if api_id is None:
             return self._error(request, "not_deployed")
+        if len(request.headers.get("authorization", "")) > _LARGEST_AUTHORIZATION:
+            return self._error(request, "malformed_authorization")
         declared = request.headers.get("content-length")
         if declared is not None and declared.isdigit() and int(declared) > LARGEST_BODY_BYTES:
             return self._error(request, "payload_too_large")

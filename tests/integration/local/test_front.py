@@ -177,6 +177,11 @@ def test_a_body_of_ten_megabytes_passes_and_one_byte_more_does_not(front: httpx.
     assert (error["code"], error["request_id"], error["retryable"]) == ("payload_too_large", "mine", False)
 
 
+def test_an_authorization_of_a_megabyte_is_refused_as_any_other_that_is_none(front: httpx.Client) -> None:
+    answer = front.get("/v1/me", headers={"Authorization": f"Bearer {'a' * 1_000_000}"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "malformed_authorization")
+
+
 def test_a_body_of_unknown_length_is_measured_as_it_comes(front: httpx.Client) -> None:
     def chunks(count: int) -> Iterator[bytes]:
         for _ in range(count):
