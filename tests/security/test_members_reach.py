@@ -18,8 +18,8 @@ from shared.runs import service as runs
 from shared.sandboxes import service as sandboxes
 from shared.sandboxes import store as sandbox_store
 from tests.api_gateway import Answer
-from tests.colleagues import colleague
 from tests.model_provider import Provider
+from tests.people import joined
 from tests.security.requests import Route, secured, with_value
 
 Call = Callable[..., Answer]
@@ -70,7 +70,7 @@ class Belongings:
 
 @pytest.fixture
 def owner(org: Caller) -> Caller:
-    return colleague(org)
+    return joined(org, Role.MEMBER)
 
 
 @pytest.fixture
@@ -95,15 +95,15 @@ def test_there_is_something_of_every_kind_to_try() -> None:
 def test_anothers_things_do_not_exist_for_a_member_and_do_for_who_sees_all_of_the_org(
     route: Route, call: Call, org: Caller, belongings: Belongings
 ) -> None:
-    as_member = ask(call, route, colleague(org), belongings)
+    as_member = ask(call, route, joined(org, Role.MEMBER), belongings)
     assert (as_member.status, as_member.error) == (404, "not_found"), as_member.text
     assert "secret" not in as_member.text
-    as_viewer = ask(call, route, colleague(org, "viewer"), belongings)
+    as_viewer = ask(call, route, joined(org, Role.VIEWER), belongings)
     if route.scope in scopes_of(Role.VIEWER):
         assert _found(as_viewer), as_viewer.text
     else:
         assert (as_viewer.status, as_viewer.error) == (403, "insufficient_scope")
-    assert _found(as_admin := ask(call, route, colleague(org, "admin"), belongings)), as_admin.text
+    assert _found(as_admin := ask(call, route, joined(org, Role.ADMIN), belongings)), as_admin.text
 
 
 @pytest.mark.parametrize("route", THEIRS, ids=str)
@@ -115,7 +115,7 @@ def test_they_do_for_whoever_made_them(route: Route, call: Call, owner: Caller, 
 def test_an_agent_shared_to_read_can_be_seen_and_run_and_not_changed(
     route: Route, call: Call, org: Caller, owner: Caller, belongings: Belongings
 ) -> None:
-    other = colleague(org)
+    other = joined(org, Role.MEMBER)
     belongings.share(owner, other, Access.READ)
     answer = ask(call, route, other, belongings)
     if route in SHARING:
@@ -130,7 +130,7 @@ def test_an_agent_shared_to_read_can_be_seen_and_run_and_not_changed(
 def test_an_agent_shared_to_write_can_be_changed_and_not_shared_further(
     route: Route, call: Call, org: Caller, owner: Caller, belongings: Belongings
 ) -> None:
-    other = colleague(org)
+    other = joined(org, Role.MEMBER)
     belongings.share(owner, other, Access.WRITE)
     answer = ask(call, route, other, belongings)
     if route in SHARING:
@@ -149,7 +149,7 @@ def test_no_list_no_body_and_no_query_brings_anothers_things_to_light(
         urls = [url]
         urls += [f"{url}?{name}={belongings.ids[kind]}" for name, kind in route.id_queries.items() if kind in OWN]
         for body, asked in product(bodies, urls):
-            answer = call(route.handler(), route.method, asked, colleague(org), json=body)
+            answer = call(route.handler(), route.method, asked, joined(org, Role.MEMBER), json=body)
             given = f"{json.dumps(body)} {asked}"
             told = [shown for shown in belongings.ids.values() if shown in answer.text and shown not in given]
             assert told == [], str(route)

@@ -17,6 +17,7 @@ from functions.api.memory import handler as memories
 from functions.api.runs import handler as runs
 from functions.api.sandboxes import handler as sandboxes
 from shared.billing import service as billing
+from shared.identity.policy import Role
 from shared.kernel import aws, db, ids
 from shared.kernel.caller import Caller
 from shared.memory import service as memory_service
@@ -24,9 +25,9 @@ from shared.runs import machine, tools
 from shared.runs import service as run_service
 from shared.runs.model import ToolCall
 from tests.api_gateway import Answer
-from tests.colleagues import colleague
 from tests.http_server import listening
 from tests.model_provider import Provider
+from tests.people import joined
 
 Call = Callable[..., Answer]
 TASK = "arn:aws:ecs:us-east-1:000000000000:task/sandboxes/1"
@@ -34,12 +35,12 @@ TASK = "arn:aws:ecs:us-east-1:000000000000:task/sandboxes/1"
 
 @pytest.fixture
 def ada(org: Caller) -> Caller:
-    return colleague(org)
+    return joined(org, Role.MEMBER)
 
 
 @pytest.fixture
 def ben(org: Caller) -> Caller:
-    return colleague(org)
+    return joined(org, Role.MEMBER)
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_a_member_lists_their_own_agents_and_an_admin_and_a_key_list_all(
     assert listed(call, agents, "/v1/agents", ada) == [of_ada]
     assert listed(call, agents, "/v1/agents", ben) == [of_ben]
     for role in ("admin", "owner", "viewer"):
-        assert listed(call, agents, "/v1/agents", colleague(org, role)) == [of_key, of_ben, of_ada]
+        assert listed(call, agents, "/v1/agents", joined(org, Role(role))) == [of_key, of_ben, of_ada]
     assert listed(call, agents, "/v1/agents", org) == [of_key, of_ben, of_ada]
 
 
@@ -137,11 +138,11 @@ def test_an_agent_shared_to_write_can_be_changed_and_not_shared_further(
     shared_with(call, ada, agent, ben, "write")
     assert call(agents, "PATCH", f"/v1/agents/{agent}", ben, json={"name": "Ours"}).json["name"] == "Ours"
     for answer in (
-        share(call, ben, agent, user_id=colleague(org).actor_id),
+        share(call, ben, agent, user_id=joined(org, Role.MEMBER).actor_id),
         call(agents, "GET", f"/v1/agents/{agent}/grants", ben),
     ):
         assert (answer.status, answer.error) == (403, "sharing_refused")
-    assert share(call, colleague(org, "admin"), agent, user_id=colleague(org).actor_id).status == 201
+    assert share(call, joined(org, Role.ADMIN), agent, user_id=joined(org, Role.MEMBER).actor_id).status == 201
 
 
 def test_sharing_again_changes_what_for_and_makes_no_second_grant(call: Call, ada: Caller, ben: Caller) -> None:
@@ -178,7 +179,7 @@ def test_what_is_shared_with_a_team_is_shared_with_whoever_is_in_it_now(
     agent, team = new_agent(call, ada), team_of(org, ben)
     assert share(call, ada, agent, "write", team_id=team).status == 201
     assert call(agents, "PATCH", f"/v1/agents/{agent}", ben, json={"name": "Ours"}).status == 200
-    assert call(agents, "GET", f"/v1/agents/{agent}", colleague(org)).status == 404
+    assert call(agents, "GET", f"/v1/agents/{agent}", joined(org, Role.MEMBER)).status == 404
     with db.tenant(org) as tx:
         tx.execute("DELETE FROM team_members")
     assert call(agents, "GET", f"/v1/agents/{agent}", ben).status == 404
@@ -215,7 +216,7 @@ def test_nothing_can_be_shared_with_people_and_teams_of_another_org(
     call: Call, org: Caller, rival: Caller, ada: Caller
 ) -> None:
     agent = new_agent(call, ada)
-    for party in ({"user_id": colleague(rival).actor_id}, {"team_id": team_of(rival)}):
+    for party in ({"user_id": joined(rival, Role.MEMBER).actor_id}, {"team_id": team_of(rival)}):
         answer = share(call, ada, agent, **party)
         assert (answer.status, answer.error) == (404, "not_found")
         assert answer.json["error"]["param"] in party
@@ -224,8 +225,8 @@ def test_nothing_can_be_shared_with_people_and_teams_of_another_org(
 
 def test_a_grant_of_another_org_reaches_nothing_here(call: Call, org: Caller, rival: Caller, ada: Caller) -> None:
     """Somebody who is in both orgs has in each what is shared with them there."""
-    ben = colleague(rival)
-    agent = new_agent(call, colleague(rival, "admin"))
+    ben = joined(rival, Role.MEMBER)
+    agent = new_agent(call, joined(rival, Role.ADMIN))
     with db.tenant(org) as tx:
         tx.execute(
             "INSERT INTO memberships (org_id, user_id, role) VALUES (%s, %s, 'member')", (org.org_id, ben.person_id)
@@ -239,7 +240,7 @@ def test_a_grant_of_another_org_reaches_nothing_here(call: Call, org: Caller, ri
 
 def test_grants_come_in_pages(call: Call, org: Caller, ada: Caller) -> None:
     agent = new_agent(call, ada)
-    made = [shared_with(call, ada, agent, colleague(org)) for _ in range(3)]
+    made = [shared_with(call, ada, agent, joined(org, Role.MEMBER)) for _ in range(3)]
     first = call(agents, "GET", f"/v1/agents/{agent}/grants?limit=2", ada).json
     rest = call(agents, "GET", f"/v1/agents/{agent}/grants?limit=2&cursor={first['next_cursor']}", ada).json
     assert [each["id"] for each in first["data"] + rest["data"]] == made[::-1]

@@ -13,11 +13,12 @@ from functions.api.api_keys import handler as api_keys
 from functions.api.audit import handler as audit
 from shared.identity import service
 from shared.identity.model import KEY_FORMAT, OPERATOR_ORG_ID
+from shared.identity.policy import Role
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.errors import RunyardError
 from tests.api_gateway import Answer, Context
-from tests.colleagues import colleague
+from tests.people import joined
 
 Call = Callable[..., Answer]
 DAY = timedelta(days=1)
@@ -211,11 +212,11 @@ def test_a_rotation_is_in_the_audit_trail_without_a_secret(call: Call, org: Call
 
 
 def test_an_admin_makes_keys_with_what_keys_can_have_and_a_member_makes_none(call: Call, org: Caller) -> None:
-    made = new_key(call, colleague(org, "admin"))
+    made = new_key(call, joined(org, Role.ADMIN))
     assert not {scope for scope in made["scopes"] if scope.startswith(("account:", "sso:"))}
     assert "agents:write" in made["scopes"]
     for role in ("member", "viewer"):
-        answer = call(api_keys, "POST", "/v1/api-keys", colleague(org, role), json={"name": "K"})
+        answer = call(api_keys, "POST", "/v1/api-keys", joined(org, Role(role)), json={"name": "K"})
         assert answer.error == "insufficient_scope"
 
 
