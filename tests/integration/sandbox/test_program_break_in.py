@@ -81,7 +81,7 @@ def test_a_fork_bomb_is_contained_and_the_sandbox_lives_on(own_sandbox: RunningS
 
     def answers() -> bool:
         command = {"id": f"alive-{next(tries)}", "shell": "echo alive", "wait_s": 10}
-        return own_sandbox.client.post("/commands", json=command).json().get("stdout") == "alive\n"
+        return bool(own_sandbox.client.post("/commands", json=command).json().get("stdout") == "alive\n")
 
     until(answers, "the sandbox takes commands again", within_s=90)
 
