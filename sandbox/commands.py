@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from sandbox.command import Command
@@ -13,8 +14,13 @@ from sandbox.config import Limits
 from sandbox.errors import SandboxError
 from sandbox.output import OutputBudget
 from sandbox.process_protection import prefer_as_memory_victim
+from sandbox.strays import end_strays
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as in POSIX shells
+# In a sandbox this program is process 1, or 2 beside an init of its own. Elsewhere processes are not its to end.
+_LAST_OF_A_SANDBOX = 2
+# The event loop stands still meanwhile; nothing else could be started anyway.
+_LONGEST_CLEARING_S = 3.0
 _OUT_OF_RESOURCES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
@@ -94,14 +100,23 @@ class CommandRegistry:
     def _start(self, command: Command, request: CommandRequest) -> None:
         cwd = os.path.normpath(self._workspace / request.cwd)
         argv = request.argv or [_shell(), "-c", request.shell or ""]
-        try:
-            pid = command.start(
+
+        def start() -> int:
+            return command.start(
                 argv,
                 cwd=cwd,
                 env=self._environment() | request.env,
                 stdin=request.stdin.encode(),
                 timeout_s=request.timeout_s,
             )
+
+        try:
+            try:
+                pid = start()
+            except OSError as error:
+                if error.errno not in _OUT_OF_RESOURCES or not self._make_room():
+                    raise
+                pid = start()
         except OSError as error:
             self._not_started(command, argv[0], cwd, error)
             return
@@ -110,6 +125,20 @@ class CommandRegistry:
         watching = asyncio.create_task(self._retire_when_finished(command))
         self._watching.add(watching)
         watching.add_done_callback(self._watching.discard)
+
+    def _make_room(self) -> bool:
+        """End what left its command's session; return whether there was any, and all of it is gone."""
+        if os.getpid() > _LAST_OF_A_SANDBOX:
+            return False
+        deadline = time.monotonic() + _LONGEST_CLEARING_S
+        found = False
+        while end_strays(self._running):
+            found = True
+            if time.monotonic() > deadline:
+                return False
+            self.reap()
+            time.sleep(0.01)
+        return found
 
     async def _retire_when_finished(self, command: Command) -> None:
         await command.finished.wait()
