@@ -34,13 +34,13 @@ class Plan:
 
 
 def org_rate(per_minute: int) -> Rate:
-    """Return an org's bucket: ten seconds' worth of the rate in one burst, and never less than 10."""
-    return Rate(per_minute, max(10, per_minute // 6))
+    """Return an org's bucket: ten seconds' worth of the rate in one burst, and never less than 30."""
+    return Rate(per_minute, max(30, per_minute // 6))
 
 
 def actor_rate(org: Rate) -> Rate:
-    """Return the bucket of each of the org's callers, who may use up half of its rate alone."""
-    return Rate(max(1, org.per_minute // 2), max(10, org.burst // 2))
+    """Return the bucket of each of the org's callers, who may use up half of its rate alone, and 20 at once."""
+    return Rate(max(1, org.per_minute // 2), max(20, org.burst // 2))
 
 
 def _plan(

@@ -36,12 +36,17 @@ def test_an_org_with_a_rate_of_its_own_is_never_stopped_for_good(per_minute: int
         assert rate.burst >= 1
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_first_script_that_makes_a_dozen_things_at_once_is_let_through(plan: str) -> None:
+    assert PLANS[plan].actor[RateKind.CREATE].burst >= 20
+
+
 def test_overrides_go_before_the_plan_and_only_where_they_are_named() -> None:
     limits = Limits.of("pro", {"quotas": {"members": 7}, "rates": {"model": 90}})
     assert limits.quota(Resource.MEMBERS) == 7
     assert limits.quota(Resource.SANDBOXES) == PLANS["pro"].quotas[Resource.SANDBOXES]
-    assert limits.org_rate(RateKind.MODEL) == Rate(90, 15)
-    assert limits.actor_rate(RateKind.MODEL) == Rate(45, 10)
+    assert limits.org_rate(RateKind.MODEL) == Rate(90, 30)
+    assert limits.actor_rate(RateKind.MODEL) == Rate(45, 20)
     assert limits.org_rate(RateKind.READ) == PLANS["pro"].org[RateKind.READ]
 
 
