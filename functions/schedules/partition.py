@@ -1,4 +1,4 @@
-"""Each day: makes sure that the audit trail has its months ahead."""
+"""Each day: makes sure that the audit trail and the usage ledger have their months ahead."""
 
 from typing import Any
 
@@ -9,8 +9,9 @@ from shared.kernel.partitioning import make_months
 from shared.kernel.telemetry import invoked
 
 MONTHS_AHEAD = 3
+TABLES = ("audit_events", "usage_events")
 
 
 @invoked
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    return {"made": make_months(settings.schema_owner(), "audit_events", ahead=MONTHS_AHEAD)}
+    return {table: make_months(settings.schema_owner(), table, ahead=MONTHS_AHEAD) for table in TABLES}

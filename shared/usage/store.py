@@ -10,11 +10,17 @@ from shared.kernel.db import Row, Tx
 from shared.kernel.pagination import Slice
 from shared.usage.model import UsageEvent, UsageKind, UsageTotal
 
+# The claim and what it claims are one statement: neither is there without the other.
 INSERT_EVENT: LiteralString = """
+    WITH claimed AS (
+        INSERT INTO usage_claims (org_id, source_id, kind) VALUES (%(org_id)s, %(source_id)s, %(kind)s)
+        ON CONFLICT DO NOTHING
+        RETURNING org_id
+    )
     INSERT INTO usage_events (id, org_id, kind, quantity, unit, cost_microusd, source_id, dimensions, occurred_at)
-    VALUES (%(id)s, %(org_id)s, %(kind)s, %(quantity)s, %(unit)s, %(cost_microusd)s, %(source_id)s, %(dimensions)s,
-            %(occurred_at)s)
-    ON CONFLICT ON CONSTRAINT usage_events_counted_once DO NOTHING
+    SELECT %(id)s, org_id, %(kind)s, %(quantity)s, %(unit)s, %(cost_microusd)s, %(source_id)s, %(dimensions)s,
+           %(occurred_at)s
+      FROM claimed
 """
 LIST_EVENTS: LiteralString = """
     SELECT id, kind, quantity, unit, cost_microusd, source_id, dimensions, occurred_at, recorded_at
