@@ -5,7 +5,31 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
+from shared.kernel import ids
 from shared.kernel.errors import Forbidden, RunyardError, Unauthenticated, Unavailable, error_of_code
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Whose use something is, by public ids: of which agent, and of the person or the key that had it done."""
+
+    agent_id: str = ""
+    person_id: str = ""
+    key_id: str = ""
+
+    @classmethod
+    def of(cls, *, actor_id: str, person_id: UUID | None = None, agent_id: str = "") -> Self:
+        """Return what an actor does: a person's is theirs, a key's is its own, the platform's is nobody's."""
+        return cls(
+            agent_id=agent_id,
+            person_id="" if person_id is None else ids.show("user", person_id),
+            key_id=actor_id if actor_id.startswith("key_") else "",
+        )
+
+    def dimensions(self) -> dict[str, str]:
+        """Return the ids that are known, by name."""
+        named = {"agent_id": self.agent_id, "person_id": self.person_id, "key_id": self.key_id}
+        return {name: value for name, value in named.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +40,8 @@ class Caller:
     in the org (`owner`, `admin`, `member`, `viewer`), `api` for a tenant's key, `operator` for the platform's own key
     and `system` for the platform's own work on a tenant's behalf. `scopes` is all the caller may do: a key's own, or
     those of the role. `person_id` and `session_id` are set for people alone. `ip` is the client's address.
-    `rates` are the caller's rate limits as `shared/kernel/limiting.py` reads them; empty: none.
+    `rates` are the caller's rate limits as `shared/kernel/limiting.py` reads them; empty: none. `behalf` is set where
+    the platform works for somebody, say in a run's steps: what that uses is theirs.
     """
 
     org_id: UUID
@@ -29,6 +54,12 @@ class Caller:
     session_id: UUID | None = None
     ip: str = ""
     rates: str = ""
+    behalf: Attribution | None = None
+
+    @property
+    def attribution(self) -> Attribution:
+        """Whose use it is, what this caller uses: theirs, or of those on whose behalf it acts."""
+        return self.behalf or Attribution.of(actor_id=self.actor_id, person_id=self.person_id)
 
     def require(self, scope: str) -> None:
         """Raise `Forbidden` unless the caller holds `scope`, e.g. `agents:write`."""

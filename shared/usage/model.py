@@ -1,19 +1,30 @@
 """A usage event says how much of what a tenant used, what that cost and what caused it; it is never changed."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
+from shared.kernel import ids
+
 
 class UsageKind(StrEnum):
-    """What is metered. The tokens of an embedding are input tokens; `dimensions` names the model."""
+    """What is metered. The tokens of an embedding are input tokens; `dimensions` names the model.
+
+    Storage is counted in bytes held for an hour and shown in GB-hours of 2**30 bytes; calls by the second, priced by
+    the minute.
+    """
 
     TOKENS_INPUT = "tokens_input"
     TOKENS_CACHED = "tokens_cached"
     TOKENS_OUTPUT = "tokens_output"
     SANDBOX_SECONDS = "sandbox_seconds"
     MEMORY_OPERATIONS = "memory_operations"
+    STORAGE_BYTE_HOURS = "storage_byte_hours"
+    CALL_SECONDS = "call_seconds"
+    API_CALLS = "api_calls"
 
     @property
     def unit(self) -> str:
@@ -27,7 +38,35 @@ _UNITS = {
     UsageKind.TOKENS_OUTPUT: "token",
     UsageKind.SANDBOX_SECONDS: "second",
     UsageKind.MEMORY_OPERATIONS: "operation",
+    UsageKind.STORAGE_BYTE_HOURS: "byte_hour",
+    UsageKind.CALL_SECONDS: "second",
+    UsageKind.API_CALLS: "call",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPrice:
+    """What `units` units cost. A part of a micro-dollar is possible here, never in what is charged."""
+
+    microusd: Decimal
+    units: int
+
+
+FREE = UnitPrice(Decimal(0), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """Use about to be recorded. `source_id` names the cause: with the kind it is counted once in its tenant."""
+
+    kind: UsageKind
+    quantity: int
+    cost_microusd: int
+    source_id: str
+    occurred_at: datetime
+    dimensions: Mapping[str, str]
+    unit_price: UnitPrice = FREE
+    id: UUID = field(default_factory=ids.new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +77,7 @@ class UsageEvent:
     kind: UsageKind
     quantity: int
     unit: str
+    unit_price: UnitPrice
     cost_microusd: int
     source_id: str
     dimensions: dict[str, str]

@@ -15,6 +15,11 @@ class UsageEventOut(Output):
     kind: UsageKind
     quantity: int = Field(examples=[1500])
     unit: str = Field(examples=["token"])
+    unit_price_microusd: str = Field(
+        description="What `price_units` units cost, in millionths of a US dollar; an exact decimal number.",
+        examples=["250000"],
+    )
+    price_units: int = Field(examples=[1_000_000])
     cost_microusd: int = Field(description="What it cost you, in millionths of a US dollar.", examples=[375])
     source_id: str = Field(description="What caused it.")
     dimensions: dict[str, str] = Field(description="What it can be told apart by.", examples=[{"model": "gpt-5-mini"}])
@@ -28,6 +33,8 @@ class UsageEventOut(Output):
             kind=event.kind,
             quantity=event.quantity,
             unit=event.unit,
+            unit_price_microusd=f"{event.unit_price.microusd:f}",
+            price_units=event.unit_price.units,
             cost_microusd=event.cost_microusd,
             source_id=event.source_id,
             dimensions=event.dimensions,

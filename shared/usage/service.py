@@ -1,14 +1,15 @@
 """Use cases of the usage ledger: record within the transaction of the effect, list, sum up."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from shared.kernel import ids
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 from shared.kernel.errors import InvalidRequest
 from shared.kernel.pagination import Slice
 from shared.usage import store
-from shared.usage.model import UsageEvent, UsageKind, UsageTotal
+from shared.usage.model import FREE, NewEvent, UnitPrice, UsageEvent, UsageKind, UsageTotal
 
 
 def record(
@@ -20,24 +21,42 @@ def record(
     cost_microusd: int,
     source_id: str,
     occurred_at: datetime,
-    dimensions: dict[str, str],
+    dimensions: Mapping[str, str],
+    unit_price: UnitPrice = FREE,
 ) -> bool:
     """Write down what was used; return False, changing nothing, when this source's use was counted before.
 
     `tx` is the transaction of the effect itself, so that both are there or neither is. `cost_microusd` is what the
     tenant is charged for it; the costs of one source's kinds add up to what is settled for it.
     """
-    return store.insert_event(
-        tx,
-        event_id=ids.new(),
-        org_id=caller.org_id,
+    event = NewEvent(
         kind=kind,
         quantity=quantity,
         cost_microusd=cost_microusd,
         source_id=source_id,
-        dimensions=dimensions,
         occurred_at=occurred_at,
+        dimensions=dimensions,
+        unit_price=unit_price,
     )
+    return bool(record_batch(tx, caller, [event]))
+
+
+def record_batch(tx: Tx, caller: Caller, events: Sequence[NewEvent]) -> list[NewEvent]:
+    """Write down those events that were never counted before, in one round trip, and return exactly those.
+
+    Whose use it is, is added to their dimensions where they don't say. Of two events with the same source and kind
+    the first counts. Two batches at once never wait for each other in a circle: each claims in the same order.
+    """
+    known = caller.attribution.dimensions()
+    once: dict[tuple[str, UsageKind], NewEvent] = {}
+    for event in events:
+        attributed = event if known.keys() <= event.dimensions.keys() else _attributed(event, known)
+        once.setdefault((event.source_id, event.kind), attributed)
+    return store.insert_events(tx, caller.org_id, [once[key] for key in sorted(once)]) if once else []
+
+
+def _attributed(event: NewEvent, known: Mapping[str, str]) -> NewEvent:
+    return replace(event, dimensions={**known, **event.dimensions})
 
 
 def list_events(tx: Tx, asked: Slice, *, kind: UsageKind | None = None) -> list[UsageEvent]:

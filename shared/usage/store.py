@@ -1,29 +1,40 @@
 """SQL of the usage ledger."""
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
-
 from shared.kernel.db import Row, Tx
 from shared.kernel.pagination import Slice
-from shared.usage.model import UsageEvent, UsageKind, UsageTotal
+from shared.usage.model import NewEvent, UnitPrice, UsageEvent, UsageKind, UsageTotal
 
-# The claim and what it claims are one statement: neither is there without the other.
-INSERT_EVENT: LiteralString = """
-    WITH claimed AS (
-        INSERT INTO usage_claims (org_id, source_id, kind) VALUES (%(org_id)s, %(source_id)s, %(kind)s)
+# The claims and what they claim are one statement: neither is there without the other. Claims are inserted in the order
+# given, which is the same for everybody.
+INSERT_EVENTS: LiteralString = """
+    WITH given AS (
+        SELECT *
+          FROM unnest(%(ids)s::uuid[], %(kinds)s::text[], %(quantities)s::bigint[], %(units)s::text[],
+                      %(unit_prices)s::numeric[], %(price_units)s::bigint[], %(costs)s::bigint[],
+                      %(source_ids)s::text[], %(dimensions)s::jsonb[], %(occurred)s::timestamptz[])
+            AS given (id, kind, quantity, unit, unit_price_microusd, price_units, cost_microusd, source_id, dimensions,
+                      occurred_at)
+    ), claimed AS (
+        INSERT INTO usage_claims (org_id, source_id, kind)
+        SELECT %(org_id)s, source_id, kind FROM given
         ON CONFLICT DO NOTHING
-        RETURNING org_id
+        RETURNING source_id, kind
     )
-    INSERT INTO usage_events (id, org_id, kind, quantity, unit, cost_microusd, source_id, dimensions, occurred_at)
-    SELECT %(id)s, org_id, %(kind)s, %(quantity)s, %(unit)s, %(cost_microusd)s, %(source_id)s, %(dimensions)s,
-           %(occurred_at)s
-      FROM claimed
+    INSERT INTO usage_events (id, org_id, kind, quantity, unit, unit_price_microusd, price_units, cost_microusd,
+                              source_id, dimensions, occurred_at)
+    SELECT id, %(org_id)s, kind, quantity, unit, unit_price_microusd, price_units, cost_microusd, source_id, dimensions,
+           occurred_at
+      FROM given JOIN claimed USING (source_id, kind)
+    RETURNING id
 """
 LIST_EVENTS: LiteralString = """
-    SELECT id, kind, quantity, unit, cost_microusd, source_id, dimensions, occurred_at, recorded_at
+    SELECT id, kind, quantity, unit, unit_price_microusd, price_units, cost_microusd, source_id, dimensions, occurred_at, recorded_at
       FROM usage_events
      WHERE (%(before)s::uuid IS NULL OR id < %(before)s)
        AND (%(kind)s::text IS NULL OR kind = %(kind)s)
@@ -37,34 +48,26 @@ TOTALS: LiteralString = """
 """
 
 
-def insert_event(
-    tx: Tx,
-    *,
-    event_id: UUID,
-    org_id: UUID,
-    kind: UsageKind,
-    quantity: int,
-    cost_microusd: int,
-    source_id: str,
-    dimensions: dict[str, str],
-    occurred_at: datetime,
-) -> bool:
-    """Return False when this source's usage of this kind is in the ledger already."""
-    done = tx.execute(
-        INSERT_EVENT,
+def insert_events(tx: Tx, org_id: UUID, events: Sequence[NewEvent]) -> list[NewEvent]:
+    """Return those whose source's usage of their kind wasn't in the ledger: they are now."""
+    rows = tx.execute(
+        INSERT_EVENTS,
         {
-            "id": event_id,
             "org_id": org_id,
-            "kind": kind,
-            "quantity": quantity,
-            "unit": kind.unit,
-            "cost_microusd": cost_microusd,
-            "source_id": source_id,
-            "dimensions": Jsonb(dimensions),
-            "occurred_at": occurred_at,
+            "ids": [event.id for event in events],
+            "kinds": [event.kind.value for event in events],
+            "quantities": [event.quantity for event in events],
+            "units": [event.kind.unit for event in events],
+            "unit_prices": [event.unit_price.microusd for event in events],
+            "price_units": [event.unit_price.units for event in events],
+            "costs": [event.cost_microusd for event in events],
+            "source_ids": [event.source_id for event in events],
+            "dimensions": [json.dumps(dict(event.dimensions)) for event in events],
+            "occurred": [event.occurred_at for event in events],
         },
     )
-    return done.rowcount == 1
+    inserted = {row["id"] for row in rows}
+    return [event for event in events if event.id in inserted]
 
 
 def list_events(tx: Tx, asked: Slice, *, kind: UsageKind | None) -> list[UsageEvent]:
@@ -79,4 +82,5 @@ def totals(tx: Tx, *, since: datetime, until: datetime) -> dict[UsageKind, Usage
 
 
 def _event(row: Row) -> UsageEvent:
-    return UsageEvent(**row | {"kind": UsageKind(row["kind"])})
+    price = UnitPrice(row.pop("unit_price_microusd"), row.pop("price_units"))
+    return UsageEvent(**row | {"kind": UsageKind(row["kind"]), "unit_price": price})

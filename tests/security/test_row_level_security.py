@@ -38,6 +38,9 @@ ACROSS = {
     "org_with_sso_by_slug": "answers an id",
     "every_org": "answers ids, for jobs",
     "orgs_with_work": "answers ids, for jobs",
+    "orgs_with_usage": "answers ids, for jobs",
+    "orgs_with_expired_credits": "answers ids, for jobs",
+    "orgs_with_period_over": "answers ids, for jobs",
     "unsent_invitations": "answers ids, for jobs",
     "unsent_letters": "answers ids, for jobs",
     "users_with_expired_letters": "answers ids, for jobs",
@@ -162,7 +165,15 @@ def test_the_application_role_owns_nothing_and_bypasses_nothing(services: Servic
 
 def test_what_is_append_only_can_not_be_changed_by_the_application(services: Services, database: str) -> None:
     with psycopg.connect(services.superuser_url(database)) as connection:
-        for table in ("audit_events", "audit_chain", "credit_entries", "usage_events", "run_events", "agent_versions"):
+        for table in (
+            "audit_events",
+            "audit_chain",
+            "credit_entries",
+            "usage_events",
+            "usage_claims",
+            "run_events",
+            "agent_versions",
+        ):
             for privilege in ("UPDATE", "DELETE", "TRUNCATE"):
                 row = connection.execute(
                     "SELECT has_table_privilege('runyard_app', %s, %s)", (table, privilege)
@@ -352,6 +363,7 @@ def _value(kind: str) -> object:
         "bytea": b"x",
         "bool": False,
         "timestamptz": "2026-01-01T00:00:00Z",
+        "date": "2026-01-01",
         "int8": 1,
         "int4": 1,
         "vector": "[" + ",".join(["0.1"] * 384) + "]",
