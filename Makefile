@@ -18,7 +18,7 @@ export TASK
 # The CDK libraries warn about these Node.js majors on every command; 20 is what this project is tested with.
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 18,20
 
-.PHONY: help install security up down status logs mail reset deploy demo audit-verify doctor check test synth bench fmt openapi layers
+.PHONY: help install security up down status logs mail reset deploy demo audit-verify ledger-verify aggregate doctor check test synth bench fmt openapi layers
 
 help: ## List the commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -83,6 +83,12 @@ demo: install ## Do the main job, live (TASK="..." gives the agent your own task
 
 audit-verify: install ## Check every org's audit trail for events edited or removed.
 	@$(PYTHON) -m local audit-verify
+
+ledger-verify: install ## Prove every org's credit ledger, entry by entry.
+	@$(PYTHON) -m local ledger-verify
+
+aggregate: install ## Add up days of usage (since=2026-11-01 until=2026-11-30 org=org_… for a range or one org).
+	@$(PYTHON) -m local aggregate $(if $(since),--since $(since)) $(if $(until),--until $(until)) $(if $(org),--org $(org))
 
 doctor: install ## Check that this machine has what the home needs.
 	@$(PYTHON) -m local doctor

@@ -16,6 +16,7 @@ from infra_cdk.stacks.ops import OpsStack
 from infra_cdk.stacks.runs import RunsStack
 from infra_cdk.stacks.sandboxes import SandboxesStack
 from infra_cdk.stacks.schema import SchemaStack
+from infra_cdk.stacks.usage import UsageStack
 from infra_cdk.stages import Stage, StageError, stage_of
 
 
@@ -48,7 +49,8 @@ def add_stacks(app: App, stage: Stage) -> None:
     api = ApiStack(app, platform=platform)
     runs = RunsStack(app, platform=api.platform)
     events = EventsStack(app, platform=api.platform)
-    for user_of_schema in (api, runs, events):
+    usage = UsageStack(app, platform=api.platform)
+    for user_of_schema in (api, runs, events, usage):
         user_of_schema.add_stack_dependency(schema, "the schema is migrated first")
 
     OpsStack(
@@ -56,7 +58,7 @@ def add_stacks(app: App, stage: Stage) -> None:
         stage=stage,
         key=foundation.key,
         http_api_id=api.http.api_id,
-        dead_letter_queues=events.dead_letter_queues,
+        dead_letter_queues=[*events.dead_letter_queues, *usage.dead_letter_queues],
     )
     if stage.in_aws:
         from infra_cdk.stacks.delivery import DeliveryStack

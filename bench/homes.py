@@ -57,8 +57,10 @@ def customer(home: Home) -> Iterator[Api]:
         slug = f"bench-{uuid4().hex[:8]}"
         created = Api(client, aws.operator_key(home)).post("/v1/orgs", {"name": "Bench", "slug": slug})
         # What is measured is the platform, not its limits.
-        limits = {"plan": "enterprise", "rates": dict.fromkeys(("read", "create", "model"), 60_000_000)}
-        client.put(f"/v1/orgs/{created['org']['id']}/quota", json=limits).raise_for_status()
+        org = f"/v1/orgs/{created['org']['id']}"
+        client.put(f"{org}/subscription", json={"plan": "enterprise"}).raise_for_status()
+        rates = dict.fromkeys(("read", "create", "model"), 60_000_000)
+        client.put(f"{org}/quota", json={"rates": rates}).raise_for_status()
         yield Api(client, created["api_key"]["secret"])
 
 

@@ -51,12 +51,15 @@ class Platform:
 
 
 @contextmanager
-def platform() -> Iterator[Platform]:
-    """Bring up servers and data for the block. The functions' log lines are written, to nowhere."""
+def platform(*, durable: bool = False) -> Iterator[Platform]:
+    """Bring up servers and data for the block. The functions' log lines are written, to nowhere.
+
+    `durable`: Postgres waits for the disk at each commit, as it does at home.
+    """
     with ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="runyard-bench-")))
         folder.chmod(0o755)  # PostgreSQL runs as a user of its own where root started it
-        services = cleanup.enter_context(running(folder / "services"))
+        services = cleanup.enter_context(running(folder / "services", durable=durable))
         environment = services.environment("runyard") | _VARIABLES
         cleanup.enter_context(_variables(environment))
         cleanup.callback(db.close)
@@ -88,8 +91,8 @@ def _variables(values: dict[str, str]) -> Iterator[None]:
 def _recording_cursors() -> Iterator[None]:
     plain = db._connection_parameters
 
-    def parameters() -> dict[str, Any]:
-        return plain() | {"cursor_factory": RecordingCursor}
+    def parameters(database: settings.DatabaseSettings) -> dict[str, Any]:
+        return plain(database) | {"cursor_factory": RecordingCursor}
 
     db._connection_parameters = parameters
     try:
@@ -156,7 +159,7 @@ def _tenant() -> Caller:
     system = Caller.system(org_id, request_id="bench")
     with db.tenant(system) as tx:
         orgs.create_org(tx, system, org_id=org_id, name="Bench")
-        quotas.set_limits(tx, system, org_id, plan="enterprise", quotas={}, rates={})
+        quotas.set_plan(tx, system, org_id, "enterprise")
         key, _ = identity.create_first_key(tx, system, org_id=org_id)
     return Caller(
         org_id=org_id,

@@ -13,9 +13,12 @@ class Need(Enum):
     """Something outside a function that it uses. A test compares the rows below with the calls in the code."""
 
     DATABASE = auto()
+    # On top of the database: where long looks back are read.
+    READ_REPLICA = auto()
     CACHE = auto()
     PUBLIC_URL = auto()
     MODEL_PROVIDER = auto()
+    DEFAULT_MODELS = auto()
     PUBLISH_EVENTS = auto()
     START_RUNS = auto()
     OBSERVE_RUNS = auto()
@@ -26,6 +29,7 @@ class Need(Enum):
     WRAP_SECRETS = auto()
     REQUEST_LETTERS = auto()
     SEND_MAIL = auto()
+    RECORD_USAGE = auto()
     SIGN_IN_ELSEWHERE = auto()
     OWN_SCHEMA = auto()
     MIGRATE = auto()
@@ -84,6 +88,9 @@ def _step(state: str, *needs: Need, layers: tuple[str, ...] = (), timeout_s: int
 # Ending a sandbox stops its task and tells the run that may be waiting for it.
 _END_SANDBOXES = (Need.STOP_SANDBOXES, Need.ANSWER_TASK_TOKENS)
 
+# To ask a model, and which one where none is named.
+_MODELS = (Need.MODEL_PROVIDER, Need.DEFAULT_MODELS)
+
 _SIGN_IN = (Need.WRAP_SECRETS, Need.REQUEST_LETTERS)
 
 API = {
@@ -95,16 +102,21 @@ API = {
     "orgs": _api("orgs"),
     "members": _api("members", Need.REQUEST_LETTERS),
     "quotas": _api("quotas"),
+    "subscriptions": _api("subscriptions"),
     "teams": _api("teams"),
     "api_keys": _api("api_keys"),
     "agents": _api("agents"),
-    "runs": _api("runs", Need.START_RUNS, Need.STOP_RUNS, *_END_SANDBOXES),
+    "runs": _api("runs", Need.DEFAULT_MODELS, Need.START_RUNS, Need.STOP_RUNS, *_END_SANDBOXES),
     "sandboxes": _api("sandboxes", Need.START_SANDBOXES, *_END_SANDBOXES),
     "commands": _api("commands"),
-    "memory": _api("memory", Need.MODEL_PROVIDER, layers=("inference",)),
-    "inference": _api("inference", Need.MODEL_PROVIDER, layers=("inference",)),
+    "memory": _api("memory", *_MODELS, layers=("inference",)),
+    "inference": _api("inference", *_MODELS, layers=("inference",)),
+    "estimates": _api("estimates", Need.DEFAULT_MODELS, Need.READ_REPLICA),
     "billing": _api("billing"),
-    "usage": _api("usage"),
+    "prices": _api("prices", limited=False),
+    "advice": _api("advice", Need.READ_REPLICA),
+    "usage": _api("usage", Need.READ_REPLICA),
+    "metering": _api("metering", Need.RECORD_USAGE),
     "audit": _api("audit"),
 }
 
@@ -125,11 +137,18 @@ SOCKETS = {
 STEPS = {
     "Prepare": _step("prepare", Need.CACHE),
     "LaunchSandbox": _step("launch_sandbox", Need.START_SANDBOXES, *_END_SANDBOXES),
-    "Think": _step("think", Need.CACHE, Need.MODEL_PROVIDER, layers=("inference",), timeout_s=300),
-    "Act": _step("act", Need.CACHE, Need.MODEL_PROVIDER, layers=("inference",), timeout_s=300),
+    "Think": _step("think", Need.CACHE, *_MODELS, layers=("inference",), timeout_s=300),
+    "Act": _step("act", Need.CACHE, *_MODELS, layers=("inference",), timeout_s=300),
     "Finish": _step("finish", Need.PUBLISH_EVENTS, *_END_SANDBOXES),
     "Recover": _step("recover"),
     "Fail": _step("fail", Need.PUBLISH_EVENTS, *_END_SANDBOXES),
+}
+
+# The states of AggregateUsage.
+AGGREGATION = {
+    "ListOrgs": _step("list_orgs"),
+    "AggregateOrg": _step("aggregate_org", timeout_s=900),
+    "ConcludeAggregation": replace(_step("conclude_aggregation"), needs=frozenset()),
 }
 
 
@@ -149,12 +168,18 @@ _EACH_MINUTE = "rate(1 minute)"
 SCHEDULES = {
     "relay_outbox": _schedule("relay_outbox", _EACH_MINUTE, Need.PUBLISH_EVENTS),
     "reap": _schedule("reap", _EACH_MINUTE, Need.START_RUNS, Need.OBSERVE_RUNS, Need.REQUEST_LETTERS, *_END_SANDBOXES),
+    # No more than its turns are apart.
+    "flush_usage": _schedule("flush_usage", "rate(5 minutes)", Need.CACHE, timeout_s=290),
+    "meter_storage": _schedule("meter_storage", "cron(5 * * * ? *)", timeout_s=900),
     "rotate_keys": _schedule("rotate_keys", "rate(1 day)", Need.WRAP_SECRETS, layers=("tokens",)),
     "tidy": _schedule("tidy", "cron(10 2 * * ? *)", timeout_s=600),
     # As the schema's owner, not as the application.
     "partition": replace(_schedule("partition", "rate(1 day)"), needs=frozenset({Need.OWN_SCHEMA})),
+    "retain": _schedule("retain", "cron(40 2 * * ? *)", timeout_s=900),
+    "renew_subscriptions": _schedule("renew_subscriptions", "cron(15 * * * ? *)", timeout_s=600),
     "reconcile_quotas": _schedule("reconcile_quotas", "cron(30 2 * * ? *)", timeout_s=900),
     "verify_audit": _schedule("verify_audit", "cron(0 3 * * ? *)", timeout_s=900),
+    "verify_ledger": _schedule("verify_ledger", "cron(20 3 * * ? *)", timeout_s=900),
 }
 
 QUEUES = {
@@ -165,6 +190,9 @@ QUEUES = {
     ),
     "start_runs": Function(
         handler="functions.queues.start_runs.handler", needs=frozenset({Need.START_RUNS}), timeout_s=30
+    ),
+    "record_usage": Function(
+        handler="functions.queues.record_usage.handler", needs=frozenset({Need.DATABASE}), timeout_s=30
     ),
     "sandbox_stopped": Function(
         handler="functions.queues.sandbox_stopped.handler",
@@ -189,6 +217,7 @@ ALL: Mapping[str, Function] = {
         WEBSOCKET_AUTHORIZER,
         *SOCKETS.values(),
         *STEPS.values(),
+        *AGGREGATION.values(),
         *SCHEDULES.values(),
         *QUEUES.values(),
         MIGRATE,

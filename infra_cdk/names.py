@@ -39,8 +39,16 @@ class Names:
         return self.function("send-letters")
 
     @property
+    def usage_queue(self) -> str:
+        return self.function("record-usage")
+
+    @property
     def run_machine(self) -> str:
         return f"{self.prefix}-agent-run"
+
+    @property
+    def usage_machine(self) -> str:
+        return f"{self.prefix}-aggregate-usage"
 
     @property
     def sandbox_cluster(self) -> str:
@@ -67,11 +75,17 @@ class Names:
     def mail_queue_arn(self, stack: Stack) -> str:
         return stack.format_arn(service="sqs", resource=self.mail_queue)
 
+    def usage_queue_arn(self, stack: Stack) -> str:
+        return stack.format_arn(service="sqs", resource=self.usage_queue)
+
     def run_machine_arn(self, stack: Stack) -> str:
         return _colon_arn(stack, "states", "stateMachine", self.run_machine)
 
     def run_execution_arns(self, stack: Stack) -> str:
         return _colon_arn(stack, "states", "execution", f"{self.run_machine}:*")
+
+    def usage_machine_arn(self, stack: Stack) -> str:
+        return _colon_arn(stack, "states", "stateMachine", self.usage_machine)
 
     def sandbox_cluster_arn(self, stack: Stack) -> str:
         return stack.format_arn(service="ecs", resource="cluster", resource_name=self.sandbox_cluster)

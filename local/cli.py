@@ -1,4 +1,4 @@
-"""The commands of the home: `python -m local up|down|status|logs|mail|reset|deploy|demo|audit-verify|doctor`."""
+"""The commands of the home: `python -m local up|down|status|logs|…`, of which `--help` has the list."""
 
 import argparse
 import os
@@ -65,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     demo = command("demo", _demo, "Bring the home up and let an agent do a task, live.")
     demo.add_argument("--task", default=os.environ.get("TASK") or None, help="what the agent is asked to do")
     command("audit-verify", _audit_verify, "Look for events edited or removed; exit status 1 when there are.")
+    command("ledger-verify", _ledger_verify, "Prove every credit ledger; exit status 1 when one doesn't add up.")
+    days = command("aggregate", _aggregate, "Add up days of usage: those touched, or those of a range.")
+    days.add_argument("--since", help="the first day, e.g. 2026-11-01 (UTC); takes --until")
+    days.add_argument("--until", help="the last day, included")
+    days.add_argument("--org", help="this org only, e.g. org_01…")
     command("doctor", _doctor, "Check that this machine has what the home needs.")
     return parser
 
@@ -183,6 +188,21 @@ def _audit_verify(home: Home, terminal: Terminal, _: argparse.Namespace) -> int:
     if not home.outputs_file.exists():
         raise HomeError("There is no audit trail yet: nothing is deployed.", hint="`make up` deploys.")
     return verify(database_url(home), terminal)
+
+
+def _ledger_verify(home: Home, terminal: Terminal, _: argparse.Namespace) -> int:
+    from local.ledgers import verify
+    from local.parts.postgres import database_url
+
+    if not home.outputs_file.exists():
+        raise HomeError("There are no credits yet: nothing is deployed.", hint="`make up` deploys.")
+    return verify(database_url(home), terminal)
+
+
+def _aggregate(home: Home, terminal: Terminal, options: argparse.Namespace) -> int:
+    from local.aggregating import aggregate
+
+    return aggregate(home, terminal, since=options.since, until=options.until, org_id=options.org)
 
 
 def _doctor(home: Home, terminal: Terminal, _: argparse.Namespace) -> int:

@@ -51,6 +51,10 @@ class Context(LambdaContext):
         self._invoked_function_arn = "arn:aws:lambda:us-east-1:000000000000:function:test"
         self._aws_request_id = str(uuid4())
 
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        return 900_000
+
 
 def call(
     handler: Handler,

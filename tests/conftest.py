@@ -32,6 +32,7 @@ _ENVIRONMENT = {
     "RUNYARD_IDENTITY_KEY_ARN": "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000001",
     "RUNYARD_MAIL_QUEUE": "letters",
     "RUNYARD_MAIL_FROM": "runyard@runyard.test",
+    "RUNYARD_USAGE_QUEUE": "usage",
     "RUNYARD_OAUTH_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:000000000000:secret:oauth-clients",
     "RUNYARD_PRIVATE_ISSUERS": "1",
     "RUNYARD_RUN_MACHINE_ARN": "arn:aws:states:us-east-1:000000000000:stateMachine:AgentRun",
@@ -91,12 +92,15 @@ def started_emulator(services: Services) -> Emulator:
 
 @pytest.fixture
 def emulator(started_emulator: Emulator, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """AWS for this test: KMS with the identity key, the queue of letters (empty), SES with a verified sender."""
+    """AWS for this test: KMS with the identity key, the queues of letters and usage (empty), SES with a sender."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", started_emulator.url)
     monkeypatch.setenv("RUNYARD_IDENTITY_KEY_ARN", started_emulator.identity_key_arn)
     settings.forget()
     aws.client.cache_clear()
-    started_emulator.prepare(queue=_ENVIRONMENT["RUNYARD_MAIL_QUEUE"], sender=_ENVIRONMENT["RUNYARD_MAIL_FROM"])
+    started_emulator.prepare(
+        queues=(_ENVIRONMENT["RUNYARD_MAIL_QUEUE"], _ENVIRONMENT["RUNYARD_USAGE_QUEUE"]),
+        sender=_ENVIRONMENT["RUNYARD_MAIL_FROM"],
+    )
     yield started_emulator
     aws.client.cache_clear()
 

@@ -1,6 +1,7 @@
 """The real emulator in tests: KMS, SQS and SES as functions at home find them."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,17 +28,25 @@ class Emulator:
         keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
         return boto3.client(service, endpoint_url=self.url, region_name="us-east-1", **keys)  # type: ignore[call-overload]
 
-    def prepare(self, *, queue: str, sender: str) -> None:
-        """Make the queue, empty, and the verified sender; forget what was sent before."""
+    def prepare(self, *, queues: Sequence[str], sender: str) -> None:
+        """Make the queues, empty, and the verified sender; forget what was sent before."""
         self._since = time.time()
         sqs = self.client("sqs")
-        sqs.purge_queue(QueueUrl=sqs.create_queue(QueueName=queue)["QueueUrl"])
+        for queue in queues:
+            sqs.purge_queue(QueueUrl=sqs.create_queue(QueueName=queue)["QueueUrl"])
         self.client("sesv2").create_email_identity(EmailIdentity=sender)
 
     def letters_asked_for(self) -> list[dict[str, Any]]:
         """Take what lies in the queue of letters, as the consumer's Lambda would be given it: SQS records."""
+        return self._taken(settings.mail_queue())
+
+    def usage_to_record(self) -> list[dict[str, Any]]:
+        """Take what lies in the queue of usage, as SQS records."""
+        return self._taken(settings.usage_queue())
+
+    def _taken(self, queue: str) -> list[dict[str, Any]]:
         sqs = self.client("sqs")
-        url = sqs.get_queue_url(QueueName=settings.mail_queue())["QueueUrl"]
+        url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
         records: list[dict[str, Any]] = []
         while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
             for message in messages:
@@ -45,7 +54,7 @@ class Emulator:
                 records.append(
                     {"messageId": message["MessageId"], "body": message["Body"], "eventSource": "aws:sqs"}
                     | {"receiptHandle": "x", "attributes": {}, "messageAttributes": {}, "awsRegion": "us-east-1"}
-                    | {"md5OfBody": "", "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:letters"}
+                    | {"md5OfBody": "", "eventSourceARN": f"arn:aws:sqs:us-east-1:000000000000:{queue}"}
                 )
         return records
 

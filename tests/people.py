@@ -26,10 +26,10 @@ def joined(org: Caller, role: Role, *, name: str | None = None, user_id: UUID | 
     system = Caller.system(org.org_id, request_id="test")
     with db.tenant(system) as tx:
         [seats] = [each for each in quotas.status(tx, org.org_id) if each.resource is Resource.MEMBERS]
-        if seats.used == seats.limit:
+        if seats.limit is not None and seats.used == seats.limit:
             # The smallest plan has one seat.
             more = {Resource.MEMBERS: seats.limit + 1}
-            quotas.set_limits(tx, system, org.org_id, plan=None, quotas=more, rates={})
+            quotas.set_limits(tx, system, org.org_id, quotas=more)
         orgs.add_member(tx, system, user_id=user_id, role=role)
     with db.person(user_id) as tx:
         opened = people.open_session(

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -22,15 +23,16 @@ from shared.kernel.settings import SchemaOwnerSettings
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 # The machine won't lose power during a test; a killed server still finds all that it had written.
-_HASTY = {"postgres": ("--fsync=off", "--full_page_writes=off"), "redis": ("--appendfsync", "no"), "emulator": ()}
+_HASTY = {"postgres": ("--fsync=off", "--full_page_writes=off"), "redis": ("--appendfsync", "no")}
 
 
 @dataclass(slots=True)
 class Server:
-    """One part of a home, which a test may stop, kill and start again."""
+    """One part of a home, which a test may stop, kill and start again. `durable`: it waits for the disk as at home."""
 
     home: Home
     part: Part
+    durable: bool = False
     _record: processes.Record | None = None
 
     def start(self) -> None:
@@ -39,8 +41,9 @@ class Server:
             return
         self.part.prepare(self.home)
         command = self.part.command(self.home)
+        hasty = () if self.durable else _HASTY.get(self.part.name, ())
         self._record = processes.start(
-            replace(command, argv=(*command.argv, *_HASTY[self.part.name])),
+            replace(command, argv=(*command.argv, *hasty)),
             record_file=self.part.record_file(self.home),
             log_file=self.part.log_file(self.home),
             fingerprint="test",
@@ -54,6 +57,13 @@ class Server:
                 raise RuntimeError(f"{self.part.name} did not start:\n{log}")
             time.sleep(0.02)
         self.part.settle(self.home)
+
+    def process(self) -> psutil.Process:
+        """Return the process that runs it, the parent of all it started; raise `RuntimeError` when it doesn't run."""
+        found = None if self._record is None else self._record.process()
+        if found is None:
+            raise RuntimeError(f"{self.part.name} doesn't run")
+        return found
 
     def stop(self) -> None:
         """Stop it in an orderly way; nothing happens when it doesn't run."""
@@ -113,6 +123,7 @@ class Services:
             "RUNYARD_STAGE": "test",
             "RUNYARD_DATABASE_URL": _in(database, database_url(self.home)),
             "RUNYARD_DATABASE_IAM_AUTH": "0",
+            "RUNYARD_DATABASE_READER_URL": _in(database, database_url(self.home)),
             "RUNYARD_MIGRATION_DATABASE_URL": _in(database, migration_database_url(self.home)),
             "RUNYARD_REDIS_URL": self.redis_url,
         }
@@ -127,14 +138,17 @@ class Services:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Services]:
-    """Run PostgreSQL, migrated to the newest revision, and Redis; both end with the block."""
+def running(folder: Path, *, durable: bool = False) -> Iterator[Services]:
+    """Run PostgreSQL, migrated to the newest revision, and Redis; both end with the block.
+
+    Tests don't wait for the disk; what measures writes does, with `durable`.
+    """
     home = read_home(
         {"RUNYARD_HOME": str(folder)} | dict(zip(_PORT_VARIABLES, _free_ports(len(_PORT_VARIABLES)), strict=True))
     )
     for place in (home.folder, home.state, home.logs, home.run):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    services = Services(home, Server(home, POSTGRES), Server(home, REDIS), Server(home, EMULATOR))
+    services = Services(home, Server(home, POSTGRES, durable), Server(home, REDIS, durable), Server(home, EMULATOR))
     with ExitStack() as cleanup:
         for server in (services.postgres, services.redis):
             cleanup.callback(server.stop)

@@ -62,7 +62,7 @@ def confirm_email(body: ConfirmEmail, visitor: From) -> SignedInOut:
         opened = service.confirm_email(tx, token=token, password=password, visitor=visitor)
         org_id = opened.session.org_id
         with db.acting_for(tx, org_id):
-            billing.grant_included(tx, org_id, plan="free", request_id=visitor.request_id)
+            billing.open_account(tx, org_id, plan="free", request_id=visitor.request_id)
     return SignedInOut.of(service.signed_in(opened))
 
 

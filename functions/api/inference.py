@@ -4,8 +4,10 @@ from typing import Annotated
 
 from fastapi import Depends, Response
 
+from shared.billing.estimate_schemas import DryRunAsked, DryRunOut
 from shared.inference import service
 from shared.inference.schemas import ChatCompletionOut, CreateChatCompletion, CreateEmbeddings, EmbeddingsOut, ModelsOut
+from shared.kernel import db
 from shared.kernel.caller import Caller
 from shared.kernel.http import lambda_handler, once, require
 from shared.kernel.idempotency import Once
@@ -17,11 +19,14 @@ type Writer = Annotated[Caller, Depends(require("inference:write", spends=True))
 type OnceOnly = Annotated[Once, Depends(once)]
 
 
-@router.post("/chat/completions")
+@router.post("/chat/completions", response_model=ChatCompletionOut | DryRunOut)
 def create_chat_completion(
-    body: CreateChatCompletion, response: Response, caller: Writer, once: OnceOnly
-) -> ChatCompletionOut:
+    body: CreateChatCompletion, response: Response, caller: Writer, once: OnceOnly, dry_run: DryRunAsked = False
+) -> ChatCompletionOut | Response:
     request = body.request()
+    if dry_run:
+        with db.tenant(caller) as tx:
+            return DryRunOut.answer(service.dry_run_chat(tx, request))
 
     def effect(source_id: str) -> ChatCompletionOut:
         found = service.complete(caller, request=request, source_id=source_id, max_cost_microusd=None)
@@ -31,8 +36,15 @@ def create_chat_completion(
     return once.around(caller, effect)
 
 
-@router.post("/embeddings")
-def create_embeddings(body: CreateEmbeddings, response: Response, caller: Writer, once: OnceOnly) -> EmbeddingsOut:
+@router.post("/embeddings", response_model=EmbeddingsOut | DryRunOut)
+def create_embeddings(
+    body: CreateEmbeddings, response: Response, caller: Writer, once: OnceOnly, dry_run: DryRunAsked = False
+) -> EmbeddingsOut | Response:
+    if dry_run:
+        with db.tenant(caller) as tx:
+            asked = body.asked()
+            return DryRunOut.answer(service.dry_run_embeddings(tx, asked["texts"], model=asked["model"]))
+
     def effect(source_id: str) -> EmbeddingsOut:
         found = service.embed(caller, source_id=source_id, max_cost_microusd=None, **body.asked())
         _tell(response, found.cost_microusd)

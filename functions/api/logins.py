@@ -122,7 +122,7 @@ def _entered(client: Client, pending: Pending, answer: Callback, request: Reques
         entered = service.enter(tx, pending, claims, visitor)
         if entered.new_org is not None:
             with db.acting_for(tx, entered.new_org):
-                billing.grant_included(tx, entered.new_org, plan="free", request_id=visitor.request_id)
+                billing.open_account(tx, entered.new_org, plan="free", request_id=visitor.request_id)
     response.headers.update(browser.done())
     return SignedInOut.of(people.signed_in(entered.opened))
 

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Response
 
 from shared.agents import service as agents
+from shared.billing.estimate_schemas import DRY_RUN, DryRunAsked, DryRunOut
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.fields import MemoryId, Page
@@ -25,10 +26,14 @@ type OnceOnly = Annotated[Once, Depends(once)]
 type Asked = Annotated[Slice, slice_of("mem")]
 
 
-@router.post("", status_code=201)
-def save_memory(body: CreateMemory, caller: Saver, once: OnceOnly) -> MemoryOut:
+@router.post("", status_code=201, response_model=MemoryOut, responses=DRY_RUN)
+def save_memory(
+    body: CreateMemory, caller: Saver, once: OnceOnly, dry_run: DryRunAsked = False
+) -> MemoryOut | Response:
     with db.tenant(caller) as tx:
         agents.check_may_teach(tx, caller, body.subject)
+        if dry_run:
+            return DryRunOut.answer(service.dry_run_save(tx, caller, **body.asked()))
 
     def effect(source_id: str) -> MemoryOut:
         return MemoryOut.of(service.save(caller, source_id=source_id, max_cost_microusd=None, **body.asked()))
@@ -36,8 +41,14 @@ def save_memory(body: CreateMemory, caller: Saver, once: OnceOnly) -> MemoryOut:
     return once.around(caller, effect)
 
 
-@router.post("/search")
-def search_memories(body: SearchMemories, caller: Searcher, once: OnceOnly) -> Hits:
+@router.post("/search", response_model=Hits | DryRunOut)
+def search_memories(
+    body: SearchMemories, caller: Searcher, once: OnceOnly, dry_run: DryRunAsked = False
+) -> Hits | Response:
+    if dry_run:
+        with db.tenant(caller) as tx:
+            return DryRunOut.answer(service.dry_run_search(tx, **body.asked()))
+
     def effect(source_id: str) -> Hits:
         return Hits.of(service.search(caller, source_id=source_id, max_cost_microusd=None, **body.asked()))
 

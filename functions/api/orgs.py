@@ -35,9 +35,10 @@ def create_org(
         with db.acting_for(tx, org_id):
             org = service.create_org(tx, caller, org_id=org_id, owner=caller.person_id, **dict(body))
             if caller.person_id is not None:
+                billing.open_account(tx, org_id, plan=org.plan, with_credits=False, request_id=caller.request_id)
                 return NewOrgOut(org=OrgOut.of(org), api_key=None)
             key, secret = identity.create_first_key(tx, caller, org_id=org_id)
-            billing.grant_included(tx, org_id, plan=org.plan, request_id=caller.request_id)
+            billing.open_account(tx, org_id, plan=org.plan, request_id=caller.request_id)
         return NewOrgOut(org=OrgOut.of(org), api_key=ApiKeyOut.of(key, secret))
 
     with db.tenant(caller) as tx:

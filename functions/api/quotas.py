@@ -21,15 +21,23 @@ def get_quota(org_id: OrgId, caller: Annotated[Caller, Depends(require("orgs:rea
     if org_id != caller.org_id:
         raise NotFound.of("org", ids.show("org", org_id))
     with db.tenant(caller) as tx:
-        return QuotaOut.of(org_id, *service.limits_and_status(tx, org_id))
+        return QuotaOut.of(org_id, *service.everything(tx, org_id))
 
 
 @router.put("/{org_id}/quota")
 def set_quota(org_id: OrgId, body: SetQuota, caller: Annotated[Caller, Depends(require("quotas:write"))]) -> QuotaOut:
     """Set what any org is allowed apart from its plan. For the platform's operator."""
     with db.tenant(caller) as tx, db.acting_for(tx, org_id):
-        service.set_limits(tx, caller, org_id, plan=body.plan, quotas=body.quotas, rates=body.rates)
-        return QuotaOut.of(org_id, *service.limits_and_status(tx, org_id))
+        service.set_limits(
+            tx,
+            caller,
+            org_id,
+            quotas=body.quotas,
+            rates=body.rates,
+            monthly=body.monthly,
+            retention_days=body.retention,
+        )
+        return QuotaOut.of(org_id, *service.everything(tx, org_id))
 
 
 handler = lambda_handler(router)

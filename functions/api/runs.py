@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Response
 
+from shared.billing.estimate_schemas import DRY_RUN, DryRunAsked, DryRunOut
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.fields import AgentId, Page, RunId
@@ -31,10 +32,23 @@ EVENT_STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/agents/{agent_id}/runs", status_code=202)
+@router.post("/agents/{agent_id}/runs", status_code=202, response_model=RunOut, responses=DRY_RUN)
 def create_run(
-    agent_id: AgentId, body: CreateRun, caller: Starter, once: Annotated[Once, Depends(once)], wait: Wait = 0
-) -> RunOut:
+    agent_id: AgentId,
+    body: CreateRun,
+    caller: Starter,
+    once: Annotated[Once, Depends(once)],
+    wait: Wait = 0,
+    dry_run: DryRunAsked = False,
+) -> RunOut | Response:
+    if dry_run:
+        with db.tenant(caller) as tx:
+            return DryRunOut.answer(
+                service.dry_run(
+                    tx, caller, agent_id=agent_id, budget_microusd=body.budget_microusd, timeout_s=body.timeout_s
+                )
+            )
+
     def create() -> RunOut:
         return RunOut.of(
             service.create_run(

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Response
 
+from shared.billing.estimate_schemas import DRY_RUN, DryRunAsked, DryRunOut
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.fields import Page, SandboxId
@@ -22,10 +23,17 @@ Writer = Annotated[Caller, Depends(require("sandboxes:write"))]
 Starter = Annotated[Caller, Depends(require("sandboxes:write", spends=True))]
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, response_model=SandboxOut, responses=DRY_RUN)
 def create_sandbox(
-    body: CreateSandbox, caller: Starter, once: Annotated[Once, Depends(once)], wait: Wait = 0
-) -> SandboxOut:
+    body: CreateSandbox,
+    caller: Starter,
+    once: Annotated[Once, Depends(once)],
+    wait: Wait = 0,
+    dry_run: DryRunAsked = False,
+) -> SandboxOut | Response:
+    if dry_run:
+        with db.tenant(caller) as tx:
+            return DryRunOut.answer(service.dry_run(tx, caller, ttl_s=body.ttl_s))
     with db.tenant(caller) as tx:
         created = once(tx, lambda: SandboxOut.of(service.create(tx, caller, ttl_s=body.ttl_s, metadata=body.metadata)))
     service.launch(caller, created.id)

@@ -1,4 +1,4 @@
-"""Each minute: ends what is overdue or without progress, forgets old request keys, asks for letters that are late."""
+"""Each minute: ends what is overdue or stalled, expires credits, forgets old request keys, asks for late letters."""
 
 from datetime import timedelta
 from typing import Any
@@ -27,6 +27,12 @@ def release_holds(org_id: UUID) -> int:
         return billing.release_expired(tx, caller)
 
 
+def expire_credits(org_id: UUID) -> int:
+    caller = Caller.system(org_id)
+    with db.tenant(caller) as tx:
+        return billing.expire(tx, caller)
+
+
 def forget_keys(org_id: UUID) -> int:
     with db.tenant(Caller.system(org_id)) as tx:
         return idempotency.purge(tx)
@@ -36,13 +42,15 @@ def forget_keys(org_id: UUID) -> int:
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     # First, so that letters leave although some tenant can't be swept.
     letters = people.ask_for_unsent(_LETTERS_LATE_AFTER)
+    working = events.orgs_with_work(zombie_after=ZOMBIE_AFTER)
     return {"letters": letters} | sweep(
-        events.orgs_with_work(zombie_after=ZOMBIE_AFTER),
+        [*working, *set(billing.orgs_with_expired_credits()).difference(working)],
         {
             # Runs first: ending one settles its hold and frees its sandbox.
             "runs": lambda org_id: runs.end_zombies(Caller.system(org_id)),
             "sandboxes": lambda org_id: sandboxes.end_overdue(Caller.system(org_id)),
             "holds": release_holds,
+            "credits": expire_credits,
             "keys": forget_keys,
         },
     )

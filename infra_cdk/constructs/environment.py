@@ -42,10 +42,13 @@ def _model_provider(platform: Platform, _: Stack) -> _Variables:
     source = platform.stage.home or platform.stage
     return {
         "RUNYARD_MODEL_BASE_URL": source.model_base_url,
-        "RUNYARD_MODEL": source.model,
-        "RUNYARD_EMBEDDING_MODEL": source.embedding_model,
         "RUNYARD_MODEL_SECRET_ARN": platform.secrets.model_provider_arn,
     }
+
+
+def _default_models(platform: Platform, _: Stack) -> _Variables:
+    source = platform.stage.home or platform.stage
+    return {"RUNYARD_MODEL": source.model, "RUNYARD_EMBEDDING_MODEL": source.embedding_model}
 
 
 def _public_url(platform: Platform, _: Stack) -> _Variables:
@@ -96,9 +99,11 @@ def _nothing(_: Platform, __: Stack) -> _Variables:
 
 _VARIABLES: Mapping[Need, Callable[[Platform, Stack], _Variables]] = {
     Need.DATABASE: _database,
+    Need.READ_REPLICA: lambda platform, _: {"RUNYARD_DATABASE_READER_URL": platform.data.database_reader_url},
     Need.CACHE: lambda platform, _: {"RUNYARD_REDIS_URL": platform.data.redis_url},
     Need.PUBLIC_URL: _public_url,
     Need.MODEL_PROVIDER: _model_provider,
+    Need.DEFAULT_MODELS: _default_models,
     Need.PUBLISH_EVENTS: lambda platform, _: {"RUNYARD_EVENT_BUS": platform.names.event_bus},
     Need.START_RUNS: _runs,
     Need.OBSERVE_RUNS: _runs,
@@ -109,6 +114,7 @@ _VARIABLES: Mapping[Need, Callable[[Platform, Stack], _Variables]] = {
     Need.WRAP_SECRETS: lambda platform, _: {"RUNYARD_IDENTITY_KEY_ARN": platform.secrets.identity_key_arn},
     Need.REQUEST_LETTERS: lambda platform, _: {"RUNYARD_MAIL_QUEUE": platform.names.mail_queue},
     Need.SEND_MAIL: _mail,
+    Need.RECORD_USAGE: lambda platform, _: {"RUNYARD_USAGE_QUEUE": platform.names.usage_queue},
     Need.SIGN_IN_ELSEWHERE: _logins,
     Need.OWN_SCHEMA: _schema_owner,
     Need.MIGRATE: lambda platform, _: {"RUNYARD_OPERATOR_SECRET_ARN": platform.secrets.operator_arn},

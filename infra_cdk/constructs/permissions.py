@@ -103,6 +103,10 @@ def _send_mail(platform: Platform, stack: Stack) -> _Statements:
     return [_allow("ses:SendEmail", on=identities, when={"StringEquals": {"ses:FromAddress": sender}})]
 
 
+def _record_usage(platform: Platform, stack: Stack) -> _Statements:
+    return [_allow("sqs:GetQueueUrl", "sqs:SendMessage", on=[platform.names.usage_queue_arn(stack)])]
+
+
 def _sign_in_elsewhere(platform: Platform, _: Stack) -> _Statements:
     return [_allow("secretsmanager:GetSecretValue", on=[platform.secrets.oauth_clients_arn]), _decrypt(platform)]
 
@@ -144,6 +148,7 @@ _STATEMENTS: Mapping[Need, Callable[[Platform, Stack], _Statements]] = {
     Need.WRAP_SECRETS: _wrap_secrets,
     Need.REQUEST_LETTERS: _request_letters,
     Need.SEND_MAIL: _send_mail,
+    Need.RECORD_USAGE: _record_usage,
     Need.SIGN_IN_ELSEWHERE: _sign_in_elsewhere,
     Need.OWN_SCHEMA: _own_schema,
     Need.MIGRATE: _migrate,

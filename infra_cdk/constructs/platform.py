@@ -24,6 +24,8 @@ class Data:
     """How functions reach Postgres and Redis. The URLs hold a password at home and none in AWS (IAM)."""
 
     database_url: str
+    # A replica, where there is one: the same role at the same proxy, so that it takes no further permission.
+    database_reader_url: str
     migration_database_url: str
     redis_url: str
     # AWS only: the resource of `rds-db:connect`, and Aurora's own secret with the owner's password.
@@ -34,6 +36,7 @@ class Data:
     def at_home(cls, home: HomeEndpoints) -> Self:
         return cls(
             database_url=home.database_url,
+            database_reader_url=home.database_url,
             migration_database_url=home.migration_database_url,
             redis_url=home.redis_url,
         )

@@ -33,9 +33,11 @@ class DataStack(PlatformStack):
         cluster = self._database(stage, network, key)
         proxy = self._proxy(network, cluster)
         cache = self._cache(stage, network, key)
+        reader = self._reader_endpoint(stage, network, proxy) if stage.database_readers else proxy.endpoint
         database = f"{DATABASE_PORT}/{DATABASE}?sslmode=require"
         self.data = Data(
             database_url=f"postgresql://{APPLICATION_ROLE}@{proxy.endpoint}:{database}",
+            database_reader_url=f"postgresql://{APPLICATION_ROLE}@{reader}:{database}",
             migration_database_url=f"postgresql://{cluster.cluster_endpoint.hostname}:{database}",
             redis_url=f"rediss://{cache.attr_endpoint_address}:{cache.attr_endpoint_port}/0",
             # A proxy's id is the last part of its ARN.
@@ -95,6 +97,19 @@ class DataStack(PlatformStack):
             vpc_subnets=ec2.SubnetSelection(subnet_group_name="data"),
             security_groups=[self._as_it_is(network.proxy_group)],
         )
+
+    def _reader_endpoint(self, stage: Stage, network: NetworkStack, proxy: rds.DatabaseProxy) -> str:
+        """Return the host behind which the proxy asks replicas only; without one it could ask nobody."""
+        endpoint = rds.CfnDBProxyEndpoint(
+            self,
+            "Readers",
+            db_proxy_name=proxy.db_proxy_name,
+            db_proxy_endpoint_name=f"{Names(stage).prefix}-readers",
+            target_role="READ_ONLY",
+            vpc_subnet_ids=network.vpc.select_subnets(subnet_group_name="data").subnet_ids,
+            vpc_security_group_ids=[network.proxy_group.security_group_id],
+        )
+        return endpoint.attr_endpoint
 
     def _proxy_role(self, cluster: rds.DatabaseCluster) -> iam.Role:
         """Return the proxy's own role: it signs in to the database with IAM too, as the application role only."""

@@ -26,7 +26,7 @@ _MAX_CONCURRENT_BATCHES = 10
 
 
 class EventsStack(PlatformStack):
-    """run.requested -> start-runs; a sandbox's task stopped -> sandbox-stopped; letters asked for -> send-letters."""
+    """run.requested -> start-runs; a sandbox's task stopped -> sandbox-stopped; letters, usage -> their queues."""
 
     def __init__(self, scope: Construct, *, platform: Platform) -> None:
         super().__init__(scope, "events", stage=platform.stage, description="Runyard: bus, queues, schedules")
@@ -54,6 +54,8 @@ class EventsStack(PlatformStack):
         )
         # Fed by the functions themselves: a person waits for the letter.
         self._queue("send_letters")
+        # Fed by the API and by what meters outside of it.
+        self._queue("record_usage")
         ses.CfnEmailIdentity(self, "Sender", email_identity=(platform.stage.home or platform.stage).mail_from)
         self._schedules()
 

@@ -51,6 +51,8 @@ class OpsStack(PlatformStack):
             *(_dead_letters(names, queue) for queue in dead_letter_queues),
             *_function_errors(names),
             *_run_failures(run_machine_arn),
+            *_aggregation_failures(names.usage_machine_arn(self)),
+            _late_settlements(stage),
             _throttles(),
             _api_errors(http_api_id),
         ]
@@ -163,6 +165,30 @@ def _run_failures(run_machine_arn: str) -> list[_Watch]:
             ("ExecutionsAborted", "Runs are stopped from outside more often than users cancel.", 20),
         )
     ]
+
+
+def _aggregation_failures(machine_arn: str) -> list[_Watch]:
+    return [
+        _Watch(
+            name=f"aggregation-{metric.removeprefix('Executions').lower()}",
+            why="Days of usage were not added up for every org. See docs/operations.md, days of usage.",
+            namespace="AWS/States",
+            metric=metric,
+            dimensions={"StateMachineArn": machine_arn},
+        )
+        for metric in ("ExecutionsFailed", "ExecutionsTimedOut")
+    ]
+
+
+def _late_settlements(stage: Stage) -> _Watch:
+    """Written by `shared/billing/ledger.py`, whichever function it runs in."""
+    return _Watch(
+        name="late-settlement",
+        why="Work outlived its hold: what it cost is lost. See docs/operations.md, late settlements.",
+        namespace="Runyard",
+        metric="LateSettlement",
+        dimensions={"stage": stage.name, "service": "credits"},
+    )
 
 
 def _throttles() -> _Watch:

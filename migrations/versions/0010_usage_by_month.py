@@ -110,7 +110,9 @@ def _make_ledger() -> None:
     """)
     op.execute("CREATE INDEX usage_events_when ON usage_events (org_id, occurred_at)")
     # Rows are appended in the order in which they are recorded: a few pages tell which were since a moment.
-    op.execute("CREATE INDEX usage_events_recorded ON usage_events USING brin (recorded_at) WITH (pages_per_range = 16)")
+    op.execute(
+        "CREATE INDEX usage_events_recorded ON usage_events USING brin (recorded_at) WITH (pages_per_range = 16)"
+    )
     op.execute("CREATE TABLE usage_events_default PARTITION OF usage_events DEFAULT")
     # What was counted once stays counted, whatever month it belongs to: a constraint of the divided table would have
     # to name the month as well.
@@ -152,7 +154,8 @@ def _make_counters() -> None:
 
 
 def _make_days() -> None:
-    # '' is a value like others in the key: an event without a model, an agent, a person or a key.
+    # '' is a value like others in the key: an event without a model, an agent, a person or a key. Sums of what fits a
+    # bigint needn't fit one.
     op.execute("""
         CREATE TABLE usage_daily (
             org_id uuid NOT NULL REFERENCES orgs (id),
@@ -162,14 +165,14 @@ def _make_days() -> None:
             person_id text NOT NULL DEFAULT '',
             key_id text NOT NULL DEFAULT '',
             model text NOT NULL DEFAULT '',
-            quantity bigint NOT NULL CHECK (quantity >= 0),
-            cost_microusd bigint NOT NULL CHECK (cost_microusd >= 0),
+            quantity numeric NOT NULL CHECK (quantity >= 0),
+            cost_microusd numeric NOT NULL CHECK (cost_microusd >= 0),
             events bigint NOT NULL CHECK (events > 0),
             PRIMARY KEY (org_id, day, kind, agent_id, person_id, key_id, model)
         )
     """)
     tenant_table("usage_daily")
-    # When a day of a tenant was last added up: what was recorded by then is in it.
+    # When a day of a tenant was last added up: a job that is started over knows what it did.
     op.execute("""
         CREATE TABLE usage_days (
             org_id uuid NOT NULL REFERENCES orgs (id),
@@ -179,13 +182,57 @@ def _make_days() -> None:
         )
     """)
     tenant_table("usage_days")
+    # Up to when all days of a tenant are added up: what was recorded before is in them, however late it came.
+    op.execute("""
+        CREATE TABLE usage_watermarks (
+            org_id uuid PRIMARY KEY REFERENCES orgs (id),
+            added_until timestamptz NOT NULL
+        )
+    """)
+    tenant_table("usage_watermarks")
+    looked_up("usage_watermarks")
+    # The first 48 bits of an id are the milliseconds at which the event was recorded. To take the newest of each tenant
+    # is one look into the primary key; whether there is one since a moment would be guessed to be quick either way.
     look_up(
-        "orgs_with_usage",
-        "since timestamptz, closed_before timestamptz",
+        "orgs_with_days_to_add",
+        "after uuid, amount int, unseen_for interval",
         "SETOF uuid",
         """
-            SELECT DISTINCT event.org_id FROM usage_events event WHERE event.recorded_at >= since
-            UNION
-            SELECT DISTINCT counted.org_id FROM api_calls counted WHERE counted.window_start < closed_before
+            SELECT org.id
+              FROM orgs org
+              LEFT JOIN usage_watermarks watermark ON watermark.org_id = org.id
+             CROSS JOIN LATERAL (
+                SELECT event.id FROM usage_events event WHERE event.org_id = org.id ORDER BY event.id DESC LIMIT 1
+             ) newest
+             CROSS JOIN LATERAL (
+                SELECT coalesce(extract(epoch FROM watermark.added_until - unseen_for) * 1000, 0)::bigint AS ms
+             ) recorded
+             WHERE org.id > after
+               AND newest.id >= rpad(lpad(to_hex(recorded.ms), 12, '0'), 32, '0')::uuid
+             ORDER BY org.id LIMIT amount
         """,
+    )
+    look_up(
+        "orgs_with_usage_between",
+        "after uuid, amount int, first_day date, last_day date",
+        "SETOF uuid",
+        """
+            SELECT org.id
+              FROM orgs org
+             CROSS JOIN LATERAL (
+                SELECT event.occurred_at
+                  FROM usage_events event
+                 WHERE event.org_id = org.id AND event.occurred_at >= first_day::timestamp AT TIME ZONE 'UTC'
+                 ORDER BY event.occurred_at LIMIT 1
+             ) earliest
+             WHERE org.id > after
+               AND earliest.occurred_at < (last_day + 1)::timestamp AT TIME ZONE 'UTC'
+             ORDER BY org.id LIMIT amount
+        """,
+    )
+    look_up(
+        "orgs_with_calls_to_close",
+        "closed_before timestamptz",
+        "SETOF uuid",
+        "SELECT DISTINCT counted.org_id FROM api_calls counted WHERE counted.window_start < closed_before",
     )

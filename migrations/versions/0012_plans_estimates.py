@@ -9,13 +9,15 @@ down_revision = "0011"
 
 
 def upgrade() -> None:
-    # Which plan it is stands in `orgs.plan`, where its limits are read. A period is a month of the subscription.
+    # Which plan it is stands in `orgs.plan`, where its limits are read. A period is a month of the subscription;
+    # `monthly_microusd` is the largest month's credits of which its share was granted for this period.
     op.execute("""
         CREATE TABLE subscriptions (
             org_id uuid PRIMARY KEY REFERENCES orgs (id),
             period_start timestamptz NOT NULL,
             period_end timestamptz NOT NULL,
             anchor timestamptz NOT NULL,
+            monthly_microusd bigint NOT NULL DEFAULT 0 CHECK (monthly_microusd >= 0),
             changed_at timestamptz NOT NULL DEFAULT now(),
             CONSTRAINT subscriptions_period CHECK (period_start < period_end)
         )
@@ -68,6 +70,20 @@ def upgrade() -> None:
     op.execute("CREATE INDEX estimates_closed ON estimates (org_id, closed_at) WHERE closed_at IS NOT NULL")
     tenant_table("estimates", grants="SELECT, INSERT, UPDATE")
 
-    # Who a run or sandbox was started by, person or key: its usage is theirs.
+    # How long those of a template lived, the newest first. None of these columns changes: updates stay cheap.
+    op.execute("CREATE INDEX sandboxes_of_template ON sandboxes (org_id, template, id DESC) WHERE run_id IS NULL")
+
+    # What ended long ago is deleted, oldest first. Its events go with a run, and by themselves nobody can delete any.
+    op.execute("CREATE INDEX runs_ended ON runs (org_id, ended_at) WHERE ended_at IS NOT NULL")
+    op.execute("CREATE INDEX sandboxes_ended ON sandboxes (org_id, stopped_at) WHERE stopped_at IS NOT NULL")
+    op.execute("CREATE INDEX inference_calls_answered ON inference_calls (org_id, created_at) WHERE answer IS NOT NULL")
+    op.execute("""
+        ALTER TABLE run_events
+            DROP CONSTRAINT run_events_org_id_run_id_fkey,
+            ADD CONSTRAINT run_events_org_id_run_id_fkey
+                FOREIGN KEY (org_id, run_id) REFERENCES runs (org_id, id) ON DELETE CASCADE
+    """)
+
+    # Who a run or sandbox was started by, person or key, and for which agent a sandbox works: its usage is theirs.
     op.execute("ALTER TABLE runs ADD created_by_actor text")
-    op.execute("ALTER TABLE sandboxes ADD created_by_actor text")
+    op.execute("ALTER TABLE sandboxes ADD created_by_actor text, ADD agent_id uuid")

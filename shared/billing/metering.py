@@ -1,26 +1,13 @@
 """Meters what was used already: priced by when it occurred, counted once, and charged in the same transaction."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 
-from shared.billing import service
+from shared.billing import ledger, pricing
 from shared.kernel import ids
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 from shared.usage import service as usage
-from shared.usage.model import NewEvent, UsageKind
-
-
-@dataclass(frozen=True, slots=True)
-class Metered:
-    """Use that was measured and has no price yet; `source_id` names its cause, under which it counts once."""
-
-    kind: UsageKind
-    quantity: int
-    source_id: str
-    occurred_at: datetime
-    dimensions: Mapping[str, str]
+from shared.usage.model import Metered, NewEvent
 
 
 def meter(tx: Tx, caller: Caller, events: Sequence[Metered]) -> int:
@@ -33,12 +20,18 @@ def meter(tx: Tx, caller: Caller, events: Sequence[Metered]) -> int:
     cost = sum(event.cost_microusd for event in counted)
     if cost:
         source = f"usage:{ids.show('usage', next(event.id for event in counted if event.cost_microusd))}"
-        service.charge(tx, caller, amount_microusd=cost, source_id=source, reason="metered")
+        ledger.charge(tx, caller, amount_microusd=cost, source_id=source, reason="metered")
     return len(counted)
 
 
+def check_metered(events: Sequence[Metered]) -> None:
+    """Raise what `meter` would about what has no price."""
+    for event in events:
+        _priced(event)
+
+
 def _priced(event: Metered) -> NewEvent:
-    priced = service.price_of(event.kind, event.quantity, event.dimensions, at=event.occurred_at)
+    priced = pricing.price_of(event.kind, event.quantity, event.dimensions, at=event.occurred_at)
     return NewEvent(
         kind=event.kind,
         quantity=event.quantity,

@@ -1,10 +1,4 @@
-"""Credits never go below zero: granted + refunded - settled - expired - held = available >= 0, after every entry.
-
-Each ledger entry moves one amount from one place to another, so that nothing appears or vanishes:
-
-    grant    outside   -> available      hold     available -> held      settle   held -> spent
-    refund   spent     -> available      release  held -> available
-"""
+"""Credits never go below zero: granted + refunded - settled - expired - held = available >= 0, after every entry."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,44 +6,15 @@ from enum import StrEnum
 from typing import Self
 from uuid import UUID
 
+from shared.billing.lots import Lot as Lot
+from shared.billing.lots import LotKind as LotKind
+from shared.billing.lots import NextExpiry as NextExpiry
+from shared.billing.lots import Share, without
+from shared.billing.moves import EntryKind as EntryKind
+from shared.billing.moves import Place as Place
+from shared.billing.moves import Posting as Posting
 from shared.kernel.errors import Conflict, InsufficientCredits, InvalidTransition, NotFound
 from shared.kernel.money import show_usd
-
-
-class EntryKind(StrEnum):
-    """What an entry did."""
-
-    GRANT = "grant"
-    HOLD = "hold"
-    SETTLE = "settle"
-    RELEASE = "release"
-    REFUND = "refund"
-
-    @property
-    def to_available(self) -> int:
-        """+1 when the amount joins the available credits, -1 when it leaves them, 0 when they aren't touched."""
-        return _TO_AVAILABLE[self]
-
-    @property
-    def to_held(self) -> int:
-        """+1, -1 or 0, as for `to_available`."""
-        return _TO_HELD[self]
-
-
-_TO_AVAILABLE = {
-    EntryKind.GRANT: 1,
-    EntryKind.HOLD: -1,
-    EntryKind.SETTLE: 0,
-    EntryKind.RELEASE: 1,
-    EntryKind.REFUND: 1,
-}
-_TO_HELD = {
-    EntryKind.GRANT: 0,
-    EntryKind.HOLD: 1,
-    EntryKind.SETTLE: -1,
-    EntryKind.RELEASE: -1,
-    EntryKind.REFUND: 0,
-}
 
 
 class HoldStatus(StrEnum):
@@ -84,6 +49,18 @@ class SettleExceedsHold(Conflict):
     code = "settle_exceeds_hold"
 
 
+class SettleBelowParts(Conflict):
+    """The total named at the end is less than what was settled in parts before."""
+
+    code = "settle_below_parts"
+
+
+class AdjustmentExceedsAvailable(Conflict):
+    """More would be taken away than is available: what is held or spent can't be adjusted."""
+
+    code = "adjustment_exceeds_available"
+
+
 class RefundExceedsSettled(Conflict):
     """More would be refunded than was paid."""
 
@@ -97,18 +74,11 @@ class SourceReused(Conflict):
 
 
 @dataclass(frozen=True, slots=True)
-class Posting:
-    """An entry about to be made. `source_id` names its cause: a second one of its kind for it can't be made."""
-
-    kind: EntryKind
-    amount_microusd: int
-    source_id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Balance:
-    """A tenant's account: the running totals of its entries, and how many there are."""
+    """A tenant's account: the running totals of its entries, and how many there are.
+
+    `owed_microusd` is what was used beyond what was available then: the next credits pay it first.
+    """
 
     granted_microusd: int = 0
     refunded_microusd: int = 0
@@ -116,6 +86,7 @@ class Balance:
     expired_microusd: int = 0
     held_microusd: int = 0
     entries: int = 0
+    owed_microusd: int = 0
 
     @property
     def available_microusd(self) -> int:
@@ -123,18 +94,19 @@ class Balance:
         return earned - self.settled_microusd - self.expired_microusd - self.held_microusd
 
     def after(self, posting: Posting) -> Self:
-        """Return the balance with this posting; raise `InsufficientCredits` or `RefundExceedsSettled`."""
+        """Return the balance with this posting.
+
+        Raises `InsufficientCredits`, `RefundExceedsSettled` or `AdjustmentExceedsAvailable`.
+        """
         amount = posting.amount_microusd
+        self._refuse_impossible(posting.kind, amount)
         counted = replace(self, entries=self.entries + 1)
         match posting.kind:
-            case EntryKind.GRANT:
+            case EntryKind.GRANT | EntryKind.ADJUST_UP:
                 return replace(counted, granted_microusd=self.granted_microusd + amount)
+            case EntryKind.ADJUST_DOWN:
+                return replace(counted, granted_microusd=self.granted_microusd - amount)
             case EntryKind.HOLD:
-                if amount > self.available_microusd:
-                    raise InsufficientCredits(
-                        f"This needs up to {show_usd(amount)} and {show_usd(self.available_microusd)} is available. "
-                        "Add credits, or ask for less.",
-                    )
                 return replace(counted, held_microusd=self.held_microusd + amount)
             case EntryKind.SETTLE:
                 return replace(
@@ -145,9 +117,22 @@ class Balance:
             case EntryKind.RELEASE:
                 return replace(counted, held_microusd=self.held_microusd - amount)
             case EntryKind.REFUND:
-                if amount > self.settled_microusd - self.refunded_microusd:
-                    raise RefundExceedsSettled("No more can be refunded than was settled and not yet refunded.")
                 return replace(counted, refunded_microusd=self.refunded_microusd + amount)
+            case EntryKind.EXPIRE:
+                return replace(counted, expired_microusd=self.expired_microusd + amount)
+
+    def _refuse_impossible(self, kind: EntryKind, amount: int) -> None:
+        there = self.available_microusd
+        if kind is EntryKind.HOLD and amount > there:
+            lift = "Add credits, or ask for less"
+            raise InsufficientCredits(
+                f"This needs up to {show_usd(amount)} and {show_usd(there)} is available. {lift}.",
+                details={"needed_microusd": amount, "available_microusd": there, "lift": lift},
+            )
+        if kind is EntryKind.ADJUST_DOWN and amount > there:
+            raise AdjustmentExceedsAvailable(f"{show_usd(amount)} can't be taken away: {show_usd(there)} is available.")
+        if kind is EntryKind.REFUND and amount > self.settled_microusd - self.refunded_microusd:
+            raise RefundExceedsSettled("No more can be refunded than was settled and not yet refunded.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +148,8 @@ class Entry:
     available_after_microusd: int
     held_after_microusd: int
     created_at: datetime
+    subject_id: UUID | None = None
+    part_id: str = ""
 
     @classmethod
     def of(cls, posting: Posting, after: Balance, *, entry_id: UUID, created_at: datetime) -> Self:
@@ -177,12 +164,18 @@ class Entry:
             available_after_microusd=after.available_microusd,
             held_after_microusd=after.held_microusd,
             created_at=created_at,
+            subject_id=posting.subject_id,
+            part_id=posting.part_id,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Credits set aside for a cause; `settled_microusd` of them were spent in the end."""
+    """Credits set aside for a cause; `settled_microusd` of them were spent, so far or in the end.
+
+    `shares` are the lots they were taken from, spent in this order. `owed_microusd` is what a charge came to beyond
+    what was available; below zero, it is the debt that this hold has paid.
+    """
 
     id: UUID
     source_id: str
@@ -192,27 +185,50 @@ class Hold:
     created_at: datetime
     expires_at: datetime
     closed_at: datetime | None
+    shares: tuple[Share, ...] = ()
+    owed_microusd: int = 0
 
-    def settled(self, amount_microusd: int, *, at: datetime) -> tuple[Self, list[Posting]]:
-        """Return the settled hold and its postings: what was spent, and the rest, given back.
+    @property
+    def left_microusd(self) -> int:
+        """What it still holds while it is open."""
+        return self.amount_microusd - self.settled_microusd
 
-        Raises `SettleExceedsHold`, `HoldReleased`, or `HoldSettled` when it was settled before.
+    @property
+    def unspent(self) -> tuple[Share, ...]:
+        """What of its lots wasn't spent."""
+        return without(self.shares, self.settled_microusd)
+
+    def settled_in_part(self, amount_microusd: int, *, part_id: str) -> tuple[Self, Posting]:
+        """Return the open hold with this much of it spent; raise as `settled` does."""
+        self._require_open()
+        if amount_microusd > self.left_microusd:
+            raise self._exceeded(amount_microusd, self.left_microusd)
+        posting = Posting(EntryKind.SETTLE, amount_microusd, self.source_id, "used in part", self.id, part_id)
+        return replace(self, settled_microusd=self.settled_microusd + amount_microusd), posting
+
+    def settled(self, total_microusd: int, *, at: datetime) -> tuple[Self, list[Posting]]:
+        """Return the settled hold and its postings: what was spent since the last part, and the rest, given back.
+
+        Raises `SettleExceedsHold`, `SettleBelowParts`, `HoldReleased`, or `HoldSettled` when it was settled before.
         """
         self._require_open()
-        rest = self.amount_microusd - amount_microusd
-        if rest < 0:
-            raise SettleExceedsHold(
-                f"{show_usd(amount_microusd)} can't be settled: {show_usd(self.amount_microusd)} is held."
+        if total_microusd > self.amount_microusd:
+            raise self._exceeded(total_microusd, self.amount_microusd)
+        last = total_microusd - self.settled_microusd
+        if last < 0:
+            raise SettleBelowParts(
+                f"{show_usd(total_microusd)} is less than the {show_usd(self.settled_microusd)} settled in parts."
             )
-        postings = [Posting(EntryKind.SETTLE, amount_microusd, self.source_id, "used")]
+        rest = self.amount_microusd - total_microusd
+        postings = [Posting(EntryKind.SETTLE, last, self.source_id, "used", self.id)]
         if rest:
-            postings.append(Posting(EntryKind.RELEASE, rest, self.source_id, "unused"))
-        return replace(self, status=HoldStatus.SETTLED, settled_microusd=amount_microusd, closed_at=at), postings
+            postings.append(Posting(EntryKind.RELEASE, rest, self.source_id, "unused", self.id))
+        return replace(self, status=HoldStatus.SETTLED, settled_microusd=total_microusd, closed_at=at), postings
 
     def released(self, *, reason: str, at: datetime) -> tuple[Self, Posting]:
         """Return the released hold and its posting; raise `HoldReleased` or `HoldSettled` when it is closed."""
         self._require_open()
-        posting = Posting(EntryKind.RELEASE, self.amount_microusd, self.source_id, reason)
+        posting = Posting(EntryKind.RELEASE, self.left_microusd, self.source_id, reason, self.id)
         return replace(self, status=HoldStatus.RELEASED, closed_at=at), posting
 
     def _require_open(self) -> None:
@@ -224,6 +240,18 @@ class Hold:
             case HoldStatus.SETTLED:
                 raise HoldSettled(f"The credits held for {self.source_id} were settled before.")
 
+    @staticmethod
+    def _exceeded(wanted: int, there: int) -> SettleExceedsHold:
+        return SettleExceedsHold(f"{show_usd(wanted)} can't be settled: {show_usd(there)} is held.")
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """What a charge took at once, and what it added to the debt."""
+
+    paid_microusd: int
+    owed_microusd: int
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -233,3 +261,7 @@ class Violation:
     entry_id: UUID | None
     expected: int
     found: int
+
+
+class LedgerBroken(Exception):
+    """A tenant's credit ledger doesn't add up; the log says which rule is broken and the first entry that breaks it."""

@@ -1,18 +1,25 @@
-"""What things cost: the price book of `price_book.json`, and the arithmetic on it."""
+"""What things cost: the arithmetic on the price book, each event rounded by itself, half to even."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from pathlib import Path
+from decimal import Decimal
 
 from shared.kernel.errors import InvalidRequest
 from shared.kernel.money import price
+from shared.usage.model import UnitPrice, UsageKind
 
-_TOKENS = 1_000_000
+TOKENS = 1_000_000
+# A gigabyte of storage, as AWS counts it.
+GB = 2**30
 # As many CPU units make a vCPU as MiB make a GB, in a Fargate task definition.
 _SHARES = 1024
 _SECONDS_PER_HOUR = 3600
+_SECONDS_PER_MINUTE = 60
+# Fargate's biggest task has 16,384 units and 122,880 MiB.
+_SIZE_DIGITS = 6
+# What the ledger's columns can hold.
+_MOST_MICROUSD = 2**63 - 1
 
 
 class ModelNotPriced(InvalidRequest):
@@ -25,6 +32,20 @@ class NotPriced(InvalidRequest):
     """Asked for a moment before the first price book."""
 
     code = "not_priced"
+
+
+class CannotPrice(InvalidRequest):
+    """The usage can't be priced: what its price depends on is missing or out of range; the message says what."""
+
+    code = "not_priceable"
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """What an event costs, and the price that it was worked out with."""
+
+    cost_microusd: int
+    unit_price: UnitPrice
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +63,48 @@ class TokenCost:
 
 @dataclass(frozen=True, slots=True)
 class TokenPrice:
-    """Micro-dollars for a million tokens of a model, and where the figures come from."""
+    """Micro-dollars for a million tokens of a model, and where the figures come from.
+
+    Input from the cache never costs more than other input. Models of one family can stand in for one another.
+    """
 
     input_microusd: int
     cached_microusd: int
     output_microusd: int
     source: str
+    family: str = ""
 
     def cost(self, *, input_tokens: int, cached_tokens: int, output_tokens: int) -> TokenCost:
         """Return the cost of one call. As in OpenAI's `usage`, `cached_tokens` of the `input_tokens` were cached.
 
-        The input is rounded as a whole and then divided, so that the cost never falls when a count grows: the worst
-        case that was held is never less than what is settled.
+        The three kinds are three events of the usage ledger: each is rounded by itself.
         """
         if not 0 <= cached_tokens <= input_tokens or output_tokens < 0:
             raise ValueError(f"impossible token counts: {input_tokens=}, {cached_tokens=}, {output_tokens=}")
-        cached = cached_tokens * self.cached_microusd
-        whole_input = price((input_tokens - cached_tokens) * self.input_microusd + cached, microusd=1, per=_TOKENS)
-        cached_part = price(cached, microusd=1, per=_TOKENS)
         return TokenCost(
-            input_microusd=whole_input - cached_part,
-            cached_microusd=cached_part,
-            output_microusd=price(output_tokens, microusd=self.output_microusd, per=_TOKENS),
+            input_microusd=price(input_tokens - cached_tokens, microusd=self.input_microusd, per=TOKENS),
+            cached_microusd=price(cached_tokens, microusd=self.cached_microusd, per=TOKENS),
+            output_microusd=price(output_tokens, microusd=self.output_microusd, per=TOKENS),
         )
+
+    def most(self, *, input_tokens: int, output_tokens: int) -> int:
+        """Return what a call with no more tokens than these can't exceed, however many of its input were cached.
+
+        It never falls when a count grows. Input that is divided into two events may be rounded up twice: two roundings
+        are less than 1.5 micro-dollars above the one of the whole, so that one more is enough.
+        """
+        whole = self.cost(input_tokens=input_tokens, cached_tokens=0, output_tokens=output_tokens).total_microusd
+        divided = input_tokens > 1 and self.cached_microusd > 0
+        return whole + divided
+
+    def unit_price(self, kind: UsageKind) -> UnitPrice:
+        """Return the price of this kind of token; raise `KeyError` for what isn't tokens."""
+        rates = {
+            UsageKind.TOKENS_INPUT: self.input_microusd,
+            UsageKind.TOKENS_CACHED: self.cached_microusd,
+            UsageKind.TOKENS_OUTPUT: self.output_microusd,
+        }
+        return UnitPrice(Decimal(rates[kind]), TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +118,66 @@ class SandboxPrice:
     def cost(self, *, cpu_units: int, memory_mib: int, seconds: int) -> int:
         """Return micro-dollars, rounded once."""
         # Both rates have the denominator 1,024 * 3,600, so that one exact sum is rounded.
-        hourly = cpu_units * self.vcpu_hour_microusd + memory_mib * self.gb_hour_microusd
-        return price(seconds * hourly, microusd=1, per=_SHARES * _SECONDS_PER_HOUR)
+        return price(seconds, microusd=self._hourly(cpu_units, memory_mib), per=_SHARES * _SECONDS_PER_HOUR)
+
+    def unit_price(self, *, cpu_units: int, memory_mib: int) -> UnitPrice:
+        """Return the price of an hour of a sandbox of this size: exact, with a part of a micro-dollar."""
+        return UnitPrice(Decimal(self._hourly(cpu_units, memory_mib)) / _SHARES, _SECONDS_PER_HOUR)
+
+    def _hourly(self, cpu_units: int, memory_mib: int) -> int:
+        return cpu_units * self.vcpu_hour_microusd + memory_mib * self.gb_hour_microusd
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Micro-dollars for something that has one price, and where the figure comes from."""
+
+    microusd: int
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
 class PriceVersion:
-    """The whole book from `effective_from` until the next version."""
+    """The whole book from `effective_from` until the next version; `withdrawn` models were in the one before."""
 
     effective_from: datetime
     sandbox: SandboxPrice
-    models: dict[str, TokenPrice]
+    storage_gb_hour: Rate
+    call_minute: Rate
+    memory_operation: Rate
+    api_call: Rate
+    models: Mapping[str, TokenPrice]
+    withdrawn: frozenset[str] = frozenset()
+
+    def tokens(self, model: str) -> TokenPrice:
+        """Return the model's price; raise `ModelNotPriced`."""
+        found = self.models.get(model)
+        if found is None:
+            raise ModelNotPriced(
+                f"The model {model[:100]} has no price, so it can't be charged for. The operator adds one to the "
+                "price book.",
+                param="model",
+            )
+        return found
+
+    def price_of(self, kind: UsageKind, quantity: int, dimensions: Mapping[str, str]) -> Priced:
+        """Return what this much of this kind costs; raise `ModelNotPriced` or `CannotPrice`."""
+        if quantity < 0:
+            raise CannotPrice(f"A quantity can't be negative: {quantity}.", param="quantity")
+        match kind:
+            case UsageKind.TOKENS_INPUT | UsageKind.TOKENS_CACHED | UsageKind.TOKENS_OUTPUT:
+                return _priced(quantity, self.tokens(_dimension(kind, dimensions, "model")).unit_price(kind))
+            case UsageKind.SANDBOX_SECONDS:
+                cpu_units, memory_mib = (_size(kind, dimensions, name) for name in ("cpu_units", "memory_mib"))
+                return _priced(quantity, self.sandbox.unit_price(cpu_units=cpu_units, memory_mib=memory_mib))
+            case UsageKind.STORAGE_BYTE_HOURS:
+                return _priced(quantity, UnitPrice(Decimal(self.storage_gb_hour.microusd), GB))
+            case UsageKind.CALL_SECONDS:
+                return _priced(quantity, UnitPrice(Decimal(self.call_minute.microusd), _SECONDS_PER_MINUTE))
+            case UsageKind.MEMORY_OPERATIONS:
+                return _priced(quantity, UnitPrice(Decimal(self.memory_operation.microusd), 1))
+            case UsageKind.API_CALLS:
+                return _priced(quantity, UnitPrice(Decimal(self.api_call.microusd), 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,31 +193,29 @@ class PriceBook:
                 return version
         raise NotPriced(f"There were no prices yet at {moment.isoformat()}.")
 
-    def tokens(self, model: str, *, at: datetime) -> TokenPrice:
-        """Return the model's price; raise `ModelNotPriced`."""
-        found = self.at(at).models.get(model)
-        if found is None:
-            raise ModelNotPriced(
-                f"The model {model} has no price, so it can't be charged for. The operator adds one to the price book.",
-                param="model",
-            )
-        return found
+    def until(self, version: PriceVersion) -> datetime | None:
+        """Return when the next version takes over from this one; None while none is known."""
+        later = [other.effective_from for other in self.versions if other.effective_from > version.effective_from]
+        return min(later, default=None)
 
 
-def read(text: str) -> PriceBook:
-    """Return the book of a JSON text; raise when a field is missing or unknown."""
-    versions = [
-        PriceVersion(
-            effective_from=datetime.fromisoformat(version["effective_from"]),
-            sandbox=SandboxPrice(**version["sandbox"]),
-            models={name: TokenPrice(**prices) for name, prices in version["models"].items()},
-        )
-        for version in json.loads(text)["versions"]
-    ]
-    return PriceBook(tuple(sorted(versions, key=lambda version: version.effective_from, reverse=True)))
+def _priced(quantity: int, unit: UnitPrice) -> Priced:
+    cost = price(quantity, microusd=unit.microusd, per=unit.units)
+    if cost > _MOST_MICROUSD:
+        raise CannotPrice("So much of it costs more than can be counted.", param="quantity")
+    return Priced(cost, unit)
 
 
-@cache
-def book() -> PriceBook:
-    """Return the book that this release carries."""
-    return read(Path(__file__).with_name("price_book.json").read_text())
+def _dimension(kind: UsageKind, dimensions: Mapping[str, str], name: str) -> str:
+    found = dimensions.get(name)
+    if not found:
+        raise CannotPrice(f"{kind} are priced by {name}, which dimensions don't tell.", param=f"dimensions.{name}")
+    return found
+
+
+def _size(kind: UsageKind, dimensions: Mapping[str, str], name: str) -> int:
+    text = _dimension(kind, dimensions, name)
+    # `int` would take signs, spaces, underscores and other scripts' digits too.
+    if not (text.isascii() and text.isdigit() and len(text) <= _SIZE_DIGITS and int(text) > 0):
+        raise CannotPrice(f"{name}: expected a whole number above 0, found {text[:20]!r}.", param=f"dimensions.{name}")
+    return int(text)

@@ -1,18 +1,23 @@
 """SQL of the credit ledger. Whoever writes locks the tenant's account first: no two writers, no deadlock."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import Cursor
 
-from shared.billing.model import Balance, Entry, EntryKind, Hold, HoldStatus
+from shared.billing import lots_store
+from shared.billing.change import Change
+from shared.billing.lots import Lot, Share
+from shared.billing.model import Balance, Entry, Hold, HoldStatus
+from shared.billing.moves import EntryKind
 from shared.kernel.db import Row, Tx
 from shared.kernel.pagination import Slice
 
 BALANCE: LiteralString = """
-    SELECT granted_microusd, refunded_microusd, settled_microusd, expired_microusd, held_microusd, entries
+    SELECT granted_microusd, refunded_microusd, settled_microusd, expired_microusd, held_microusd, entries,
+           owed_microusd
       FROM credit_accounts
 """
 LOCK: LiteralString = BALANCE + " FOR UPDATE"
@@ -24,22 +29,24 @@ POST: LiteralString = """
         UPDATE credit_accounts
            SET granted_microusd = %(granted_microusd)s, refunded_microusd = %(refunded_microusd)s,
                settled_microusd = %(settled_microusd)s, expired_microusd = %(expired_microusd)s,
-               held_microusd = %(held_microusd)s, entries = %(entries)s
+               held_microusd = %(held_microusd)s, owed_microusd = %(owed_microusd)s, entries = %(entries)s
          WHERE entries = %(entries)s - cardinality(%(ids)s::uuid[])
         RETURNING org_id
     )
     INSERT INTO credit_entries (org_id, id, entry_no, kind, amount_microusd, source_id, reason,
-                                available_after_microusd, held_after_microusd, created_at)
+                                available_after_microusd, held_after_microusd, created_at, subject_id, part_id)
     SELECT account.org_id, entry.*
       FROM account, unnest(%(ids)s::uuid[], %(numbers)s::bigint[], %(kinds)s::text[], %(amounts)s::bigint[],
                            %(sources)s::text[], %(reasons)s::text[], %(available)s::bigint[], %(held)s::bigint[],
-                           %(times)s::timestamptz[]) AS entry
+                           %(times)s::timestamptz[], %(subjects)s::uuid[], %(parts)s::text[]) AS entry
 """
 ENTRY_COLUMNS: LiteralString = """
-    id, entry_no, kind, amount_microusd, source_id, reason, available_after_microusd, held_after_microusd, created_at
+    id, entry_no, kind, amount_microusd, source_id, reason, available_after_microusd, held_after_microusd, created_at,
+    subject_id, part_id
 """
 FIND_ENTRY: LiteralString = f"""
-    SELECT {ENTRY_COLUMNS} FROM credit_entries WHERE kind = %(kind)s AND source_id = %(source_id)s
+    SELECT {ENTRY_COLUMNS} FROM credit_entries
+     WHERE kind = ANY(%(kinds)s) AND source_id = %(source_id)s AND part_id = %(part_id)s
 """
 LIST_ENTRIES: LiteralString = f"""
     SELECT {ENTRY_COLUMNS} FROM credit_entries
@@ -48,15 +55,19 @@ LIST_ENTRIES: LiteralString = f"""
      ORDER BY entry_no DESC LIMIT %(limit)s
 """
 HOLD_COLUMNS: LiteralString = """
-    id, source_id, amount_microusd, settled_microusd, status, created_at, expires_at, closed_at
+    id, source_id, amount_microusd, settled_microusd, status, created_at, expires_at, closed_at,
+    lot_ids, lot_amounts, lot_expiries, owed_microusd
 """
 FIND_HOLD: LiteralString = f"SELECT {HOLD_COLUMNS} FROM credit_holds WHERE source_id = %(source_id)s"
 EXPIRED_HOLDS: LiteralString = f"""
     SELECT {HOLD_COLUMNS} FROM credit_holds WHERE status = 'open' AND expires_at < %(now)s ORDER BY id
 """
 OPEN_HOLD: LiteralString = """
-    INSERT INTO credit_holds (id, org_id, source_id, amount_microusd, status, created_at, expires_at)
-    SELECT %(id)s, org_id, %(source_id)s, %(amount)s, 'open', %(created_at)s, %(expires_at)s FROM credit_accounts
+    INSERT INTO credit_holds (id, org_id, source_id, amount_microusd, settled_microusd, status, created_at, expires_at,
+                              closed_at, lot_ids, lot_amounts, lot_expiries, owed_microusd)
+    SELECT %(id)s, org_id, %(source_id)s, %(amount)s, %(settled)s, %(status)s, %(created_at)s, %(expires_at)s,
+           %(closed_at)s, %(lots)s::uuid[], %(lot_amounts)s::bigint[], %(lot_expiries)s::timestamptz[], %(owed)s
+      FROM credit_accounts
 """
 CLOSE_HOLDS: LiteralString = """
     UPDATE credit_holds hold
@@ -65,6 +76,7 @@ CLOSE_HOLDS: LiteralString = """
            AS closed (id, status, settled_microusd, closed_at)
      WHERE hold.id = closed.id
 """
+ORGS_WITH_EXPIRED_CREDITS: LiteralString = "SELECT orgs_with_expired_credits() AS org_id"
 
 
 def find_balance(tx: Tx) -> Balance | None:
@@ -72,16 +84,40 @@ def find_balance(tx: Tx) -> Balance | None:
     return None if row is None else Balance(**row)
 
 
-def lock_for_entry(tx: Tx, org_id: UUID, kind: EntryKind, source_id: str) -> tuple[Balance, Entry | None]:
+def lock_for_entry(tx: Tx, org_id: UUID, kinds: Sequence[EntryKind], source_id: str) -> tuple[Balance, Entry | None]:
     """Lock the account and return it with the entry that this source has caused before, if any."""
-    balance, row = _lock_and_look(tx, org_id, FIND_ENTRY, {"kind": kind, "source_id": source_id})
+    values = {"kinds": [kind.value for kind in kinds], "source_id": source_id, "part_id": ""}
+    balance, row = _lock_and_look(tx, org_id, FIND_ENTRY, values)
     return balance, None if row is None else _entry(row)
+
+
+def lock_for_part(tx: Tx, org_id: UUID, source_id: str, part_id: str) -> tuple[Balance, Hold | None, Entry | None]:
+    """Lock the account and return it with this source's hold, and the entry that has settled this part of it."""
+    balance, held = lock_for_hold(tx, org_id, source_id)
+    return balance, held, None if held is None else find_entry(tx, EntryKind.SETTLE, source_id, part_id=part_id)
 
 
 def lock_for_hold(tx: Tx, org_id: UUID, source_id: str) -> tuple[Balance, Hold | None]:
     """Lock the account and return it with this source's hold, if any."""
     balance, row = _lock_and_look(tx, org_id, FIND_HOLD, {"source_id": source_id})
     return balance, None if row is None else _hold(row)
+
+
+def lock_to_spend(
+    tx: Tx, org_id: UUID, source_id: str, amount_microusd: int, *, now: Callable[[], datetime]
+) -> tuple[Balance, Hold | None, list[Lot]]:
+    """Lock the account and return it with this source's hold, if any, and the lots that pay for the amount."""
+    with tx.pipeline():
+        locked = tx.execute(LOCK)
+        looked = tx.execute(FIND_HOLD, {"source_id": source_id})
+        few = lots_store.ask_for_few(tx)
+    account, held = locked.fetchone(), looked.fetchone()
+    if account is None:
+        tx.execute(OPEN_ACCOUNT, {"org_id": org_id})
+        return lock_to_spend(tx, org_id, source_id, amount_microusd, now=now)
+    if held is not None:
+        return Balance(**account), _hold(held), []
+    return Balance(**account), None, lots_store.enough(tx, few, amount_microusd, now=now())
 
 
 def lock_for_expiry(tx: Tx, *, now: datetime) -> tuple[Balance, list[Hold]]:
@@ -91,6 +127,12 @@ def lock_for_expiry(tx: Tx, *, now: datetime) -> tuple[Balance, list[Hold]]:
         found = tx.execute(EXPIRED_HOLDS, {"now": now})
     row = locked.fetchone()
     return (Balance() if row is None else Balance(**row)), [_hold(row) for row in found]
+
+
+def lock(tx: Tx) -> Balance:
+    """Lock the account, if there is one, and return it."""
+    row = tx.execute(LOCK).fetchone()
+    return Balance() if row is None else Balance(**row)
 
 
 def _lock_and_look(tx: Tx, org_id: UUID, query: LiteralString, values: dict[str, Any]) -> tuple[Balance, Row | None]:
@@ -105,17 +147,18 @@ def _lock_and_look(tx: Tx, org_id: UUID, query: LiteralString, values: dict[str,
     return _lock_and_look(tx, org_id, query, values)
 
 
-def post(
-    tx: Tx, after: Balance, entries: Sequence[Entry], *, opened: Hold | None = None, closed: Sequence[Hold] = ()
-) -> None:
-    """Write the entries, the balance they lead to and the holds they open or close. The account has been locked."""
+def post(tx: Tx, change: Change) -> None:
+    """Write the entries, the balance they lead to, and the holds and lots behind them. The account has been locked."""
     with tx.pipeline():
-        posted = _post(tx, after, entries)
-        if opened is not None:
-            _insert_hold(tx, opened)
-        if closed:
-            _close_holds(tx, closed)
-    if posted.rowcount != len(entries):
+        posted = _post(tx, change.balance, change.entries)
+        if change.made is not None:
+            lots_store.make(tx, change.made)
+        if change.opened is not None:
+            _insert_hold(tx, change.opened)
+        if change.closed:
+            _close_holds(tx, change.closed)
+        lots_store.move(tx, change)
+    if posted.rowcount != len(change.entries):
         raise RuntimeError("a credit account was written to without its lock")
 
 
@@ -128,6 +171,7 @@ def _post(tx: Tx, after: Balance, entries: Sequence[Entry]) -> Cursor[Row]:
             "settled_microusd": after.settled_microusd,
             "expired_microusd": after.expired_microusd,
             "held_microusd": after.held_microusd,
+            "owed_microusd": after.owed_microusd,
             "entries": after.entries,
             "ids": [entry.id for entry in entries],
             "numbers": [entry.entry_no for entry in entries],
@@ -138,6 +182,8 @@ def _post(tx: Tx, after: Balance, entries: Sequence[Entry]) -> Cursor[Row]:
             "available": [entry.available_after_microusd for entry in entries],
             "held": [entry.held_after_microusd for entry in entries],
             "times": [entry.created_at for entry in entries],
+            "subjects": [entry.subject_id for entry in entries],
+            "parts": [entry.part_id for entry in entries],
         },
     )
 
@@ -149,8 +195,15 @@ def _insert_hold(tx: Tx, hold: Hold) -> None:
             "id": hold.id,
             "source_id": hold.source_id,
             "amount": hold.amount_microusd,
+            "settled": hold.settled_microusd,
+            "status": hold.status.value,
             "created_at": hold.created_at,
             "expires_at": hold.expires_at,
+            "closed_at": hold.closed_at,
+            "lots": [share.lot_id for share in hold.shares],
+            "lot_amounts": [share.amount_microusd for share in hold.shares],
+            "lot_expiries": [share.expires_at for share in hold.shares],
+            "owed": hold.owed_microusd,
         },
     )
 
@@ -167,9 +220,14 @@ def _close_holds(tx: Tx, holds: Sequence[Hold]) -> None:
     )
 
 
-def find_entry(tx: Tx, kind: EntryKind, source_id: str) -> Entry | None:
-    row = tx.execute(FIND_ENTRY, {"kind": kind, "source_id": source_id}).fetchone()
+def find_entry(tx: Tx, kind: EntryKind, source_id: str, *, part_id: str = "") -> Entry | None:
+    values = {"kinds": [kind.value], "source_id": source_id, "part_id": part_id}
+    row = tx.execute(FIND_ENTRY, values).fetchone()
     return None if row is None else _entry(row)
+
+
+def orgs_with_expired_credits(tx: Tx) -> list[UUID]:
+    return [row["org_id"] for row in tx.execute(ORGS_WITH_EXPIRED_CREDITS)]
 
 
 def list_entries(tx: Tx, asked: Slice) -> list[Entry]:
@@ -182,4 +240,5 @@ def _entry(row: Row) -> Entry:
 
 
 def _hold(row: Row) -> Hold:
-    return Hold(**row | {"status": HoldStatus(row["status"])})
+    lots = zip(row.pop("lot_ids"), row.pop("lot_amounts"), row.pop("lot_expiries"), strict=True)
+    return Hold(**row | {"status": HoldStatus(row["status"]), "shares": tuple(Share(*lot) for lot in lots)})

@@ -59,6 +59,8 @@ POLICY: tuple[Rule, ...] = (
     Rule("agents",           "read",   _ALL, _ALL, _OWN, _ALL, True,  "agents and their versions"),
     Rule("agents",           "write",  _ALL, _ALL, _OWN, _NO,  True,  "create, change, archive and share agents"),
     Rule("audit",            "read",   _ALL, _ALL, _NO,  _NO,  True,  "list and export the audit trail"),
+    Rule("billing",          "admin",  _ALL, _NO,  _NO,  _NO,  True,  "move the org to another plan"),
+    Rule("billing",          "read",   _ALL, _ALL, _NO,  _ALL, True,  "the subscription, and what changes of it cost"),
     Rule("credits",          "read",   _ALL, _ALL, _NO,  _ALL, True,  "balance and ledger"),
     Rule("inference",        "read",   _ALL, _ALL, _ALL, _ALL, True,  "list models"),
     Rule("inference",        "write",  _ALL, _ALL, _ALL, _NO,  True,  "chat completions and embeddings"),
@@ -87,7 +89,9 @@ POLICY: tuple[Rule, ...] = (
 # What only the platform's operator may do, across tenants.
 OPERATOR_RULES: Mapping[str, str] = {
     "orgs:create": "create a tenant, with a first key that holds every scope of a key",
-    "credits:grant": "grant credits to a tenant",
+    "credits:adjust": "correct a tenant's balance, up or down",
+    "credits:grant": "grant credits to a tenant, and refund what it spent",
+    "usage:write": "meter what a tenant used outside of the API",
     "quotas:write": "set a tenant's plan, quotas and rate limits apart from those of its plan",
 }
 

@@ -6,7 +6,7 @@ record, the same source id asks once more and is charged once; the hold that was
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared.billing import service as billing
@@ -19,7 +19,7 @@ from shared.kernel.db import Tx
 from shared.kernel.errors import RunyardError
 from shared.kernel.telemetry import logger
 from shared.usage import service as usage
-from shared.usage.model import UsageKind
+from shared.usage.model import NewEvent, UsageKind
 
 _HOLD_AFTER_TIMEOUT = timedelta(minutes=5)
 
@@ -46,8 +46,9 @@ def make_once(
     with db.tenant(caller) as tx:
         known = store.find_call(tx, source_id)
         if known is not None:
-            return known
-        planned = plan(price_of(model))
+            return known.with_answer()
+        asked_at = clock.now()
+        planned = plan(price_of(model, at=asked_at))
         hold = None if max_cost_microusd is not None else _hold(tx, caller, planned, source_id)
 
     began = clock.monotonic_ms()
@@ -72,24 +73,26 @@ def make_once(
         cost_microusd=sum(costs),
         latency_ms=latency_ms,
         answer=answer,
-        created_at=clock.now(),
+        # Its usage is priced by when it occurred: prices may change while the provider thinks.
+        created_at=asked_at,
     )
     with db.tenant(caller) as tx:
-        return _record(tx, caller, call, costs, hold=hold)
+        return _record(tx, caller, call, costs, price=planned.price, hold=hold)
 
 
 # The entry of the price book for the platform's own default models that have none.
 UNLISTED_MODEL = "unlisted"
 
 
-def price_of(model: str) -> TokenPrice:
-    """Return what the model costs; raise `ModelNotFound`: what has no price isn't offered."""
+def price_of(model: str, *, at: datetime | None = None) -> TokenPrice:
+    """Return what the model costs, by default now; raise `ModelNotFound`: what has no price isn't offered."""
+    at = at or clock.now()
     try:
-        return billing.token_price(model, at=clock.now())
+        return billing.token_price(model, at=at)
     except billing.ModelNotPriced as error:
-        if model in (settings.model().chat_model, settings.model().embedding_model):
+        if model in (settings.default_chat_model(), settings.default_embedding_model()):
             # The operator set up a model that the book doesn't list, say a local one: it has the price for such.
-            return billing.token_price(UNLISTED_MODEL, at=clock.now())
+            return billing.token_price(UNLISTED_MODEL, at=at)
         raise ModelNotFound(
             f"No model named {model[:100]!r} is offered; GET /v1/models tells which are.", param="model"
         ) from error
@@ -109,14 +112,14 @@ def _hold(tx: Tx, caller: Caller, planned: Plan, source_id: str) -> str:
     return hold
 
 
-def _record(tx: Tx, caller: Caller, call: Call, costs: list[int], *, hold: str | None) -> Call:
+def _record(tx: Tx, caller: Caller, call: Call, costs: list[int], *, price: TokenPrice, hold: str | None) -> Call:
     if not store.insert_call(tx, call):
         # Another attempt at the same source id was quicker: its answer stands and this one costs nothing.
         if hold is not None:
             billing.release(tx, caller, source_id=hold)
         first = store.find_call(tx, call.source_id)
         return call if first is None else first
-    _record_usage(tx, caller, call, costs)
+    _record_usage(tx, caller, call, costs, price=price)
     if hold is not None:
         billing.settle(tx, caller, source_id=hold, amount_microusd=call.cost_microusd)
     logger.info(
@@ -133,21 +136,23 @@ def _record(tx: Tx, caller: Caller, call: Call, costs: list[int], *, hold: str |
     return call
 
 
-def _record_usage(tx: Tx, caller: Caller, call: Call, costs: list[int]) -> None:
+def _record_usage(tx: Tx, caller: Caller, call: Call, costs: list[int], *, price: TokenPrice) -> None:
     counts = {
         UsageKind.TOKENS_INPUT: call.tokens.input - call.tokens.cached,
         UsageKind.TOKENS_CACHED: call.tokens.cached,
         UsageKind.TOKENS_OUTPUT: call.tokens.output,
     }
-    for (kind, quantity), cost in zip(counts.items(), costs, strict=True):
-        if quantity:
-            usage.record(
-                tx,
-                caller,
-                kind=kind,
-                quantity=quantity,
-                cost_microusd=cost,
-                source_id=call.source_id,
-                occurred_at=call.created_at,
-                dimensions={"model": call.model, "operation": call.operation.value},
-            )
+    used = [
+        NewEvent(
+            kind=kind,
+            quantity=quantity,
+            cost_microusd=cost,
+            source_id=call.source_id,
+            occurred_at=call.created_at,
+            dimensions={"model": call.model, "operation": call.operation.value},
+            unit_price=price.unit_price(kind),
+        )
+        for (kind, quantity), cost in zip(counts.items(), costs, strict=True)
+        if quantity
+    ]
+    usage.record_batch(tx, caller, used)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
-from shared.kernel.errors import InvalidRequest, Kind, NotFound, ProviderFailed, RunyardError
+from shared.kernel.errors import Conflict, InvalidRequest, Kind, NotFound, ProviderFailed, RunyardError
 
 # For a request that names no limit: a bound is needed to know the worst case before the call.
 DEFAULT_MAX_OUTPUT_TOKENS = 4_096
@@ -74,6 +74,12 @@ class ProviderMisconfigured(ProviderFailed):
     retryable = False
 
 
+class AnswerForgotten(Conflict):
+    """The same request was answered long ago; its answer was kept for as long as the plan says and is gone."""
+
+    code = "answer_forgotten"
+
+
 class Operation(StrEnum):
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
@@ -119,7 +125,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One recorded call; `answer` is the provider's."""
+    """One recorded call; `answer` is the provider's, and empty once it was kept for as long as the plan says."""
 
     id: UUID
     source_id: str
@@ -130,6 +136,15 @@ class Call:
     latency_ms: int
     answer: dict[str, Any]
     created_at: datetime
+
+    def with_answer(self) -> Self:
+        """Return the call; raise `AnswerForgotten`."""
+        if not self.answer:
+            raise AnswerForgotten(
+                "This call was made and paid before, and its answer is no longer kept. "
+                "Send another Idempotency-Key to ask anew."
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)

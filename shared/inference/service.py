@@ -5,6 +5,14 @@ from typing import Any
 
 from shared.billing.service import TokenPrice
 from shared.inference import metering, openai_provider, store, vectors
+from shared.inference.estimating import (
+    cost_of_calls,
+    dry_run_chat,
+    dry_run_embeddings,
+    estimate_chat,
+    estimate_embeddings,
+    probable_tokens,
+)
 from shared.inference.metering import Plan
 from shared.inference.model import (
     DEFAULT_MAX_OUTPUT_TOKENS,
@@ -18,9 +26,27 @@ from shared.inference.model import (
     affordable_output,
     most_embedding_tokens,
 )
+from shared.inference.retention import forget_answers
 from shared.kernel import settings
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
+
+# The door to what calls probably cost.
+__all__ = [
+    "complete",
+    "cost_of",
+    "cost_of_calls",
+    "cost_under",
+    "dry_run_chat",
+    "dry_run_embeddings",
+    "embed",
+    "estimate_chat",
+    "estimate_embeddings",
+    "forget_answers",
+    "list_models",
+    "probable_tokens",
+    "provider_name",
+]
 
 # Below API Gateway's 30 s, so that a silent provider ends in our error and the hold is released.
 TIMEOUT_S = 25.0
@@ -47,7 +73,7 @@ def complete(
         most_input = request.most_input_tokens()
 
         def worst(output_tokens: int) -> int:
-            return price.cost(input_tokens=most_input, cached_tokens=0, output_tokens=output_tokens).total_microusd
+            return price.most(input_tokens=most_input, output_tokens=output_tokens)
 
         limit = request.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
         if max_cost_microusd is not None:
@@ -88,7 +114,7 @@ def embed(
 
     Credits, repetition and errors as in `complete`.
     """
-    wanted = model or settings.model().embedding_model
+    wanted = model or settings.default_embedding_model()
 
     def ask() -> tuple[dict[str, Any], Tokens]:
         found, tokens = openai_provider.embed(texts, model=wanted, dimensions=dimensions, timeout_s=timeout_s)
@@ -96,7 +122,7 @@ def embed(
 
     def plan(price: TokenPrice) -> Plan:
         most_input = most_embedding_tokens(texts)
-        most = price.cost(input_tokens=most_input, cached_tokens=0, output_tokens=0).total_microusd
+        most = price.most(input_tokens=most_input, output_tokens=0)
         if max_cost_microusd is not None and most > max_cost_microusd:
             raise BudgetExceeded(
                 f"What is left of the budget, {max_cost_microusd} microusd, doesn't pay for these embeddings, which "

@@ -60,6 +60,6 @@ def _call(row: Row) -> Call:
         tokens=Tokens(input=row["input_tokens"], cached=row["cached_tokens"], output=row["output_tokens"]),
         cost_microusd=row["cost_microusd"],
         latency_ms=row["latency_ms"],
-        answer=row["answer"],
+        answer=row["answer"] or {},
         created_at=row["created_at"],
     )

@@ -4,9 +4,10 @@ Row-level security is forced on every tenant's and person's table; `tenant()` na
 kept in the session: a session-level setting would pin an RDS Proxy connection and could leak into the next request.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from select import POLLIN, poll
 from typing import Any
 from uuid import UUID
 
@@ -28,10 +29,16 @@ _ATTEMPTS = 6
 # A caller waits this long at most for a database that is gone; the state machine tries for longer.
 _CONNECT_TIMEOUT_S = 3
 _POOL_SIZE = 8
+_BEGIN = sql.SQL("BEGIN")
+_BEGIN_READING = sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+# Nobody waits long for a row that another holds.
+_BEHIND = sql.SQL(
+    "SELECT set_config('app.current_org_id', {}, true), set_config('app.current_user_id', '', true), "
+    "set_config('synchronous_commit', 'off', true), set_config('lock_timeout', '1s', true);"
+)
 
 
-def _connection_parameters() -> dict[str, Any]:
-    database = settings.database()
+def _connection_parameters(database: settings.DatabaseSettings) -> dict[str, Any]:
     parameters: dict[str, Any] = {"autocommit": True, "row_factory": dict_row}
     parameters |= {"connect_timeout": _CONNECT_TIMEOUT_S, "application_name": "runyard"}
     if database.iam_auth:
@@ -48,9 +55,18 @@ def _iam_token(conninfo: dict[str, Any]) -> str:
 
 @cache
 def _pool() -> ConnectionPool[Tx]:
+    return _pool_of(settings.database)
+
+
+@cache
+def _readers_pool() -> ConnectionPool[Tx]:
+    return _pool_of(settings.database_reader)
+
+
+def _pool_of(database: Callable[[], settings.DatabaseSettings]) -> ConnectionPool[Tx]:
     return ConnectionPool(
-        conninfo=lambda: settings.database().url,
-        kwargs=_connection_parameters,
+        conninfo=lambda: database().url,
+        kwargs=lambda: _connection_parameters(database()),
         min_size=0,
         max_size=_POOL_SIZE,
         timeout=_CONNECT_TIMEOUT_S,
@@ -63,9 +79,10 @@ def _pool() -> ConnectionPool[Tx]:
 
 def close() -> None:
     """Close every pooled connection; the next use opens new ones."""
-    if _pool.cache_info().currsize:
-        _pool().close()
-        _pool.cache_clear()
+    for pool in (_pool, _readers_pool):
+        if pool.cache_info().currsize:
+            pool().close()
+            pool.cache_clear()
 
 
 def tenant(caller: Caller) -> AbstractContextManager[Tx]:
@@ -74,6 +91,28 @@ def tenant(caller: Caller) -> AbstractContextManager[Tx]:
     Raises `Unavailable` when Postgres can't be reached. The body is never run twice.
     """
     return _transaction(caller.org_id, caller.person_id)
+
+
+def reading(caller: Caller) -> AbstractContextManager[Tx]:
+    """Open one transaction of the caller's tenant that only reads, at a replica if there is one, for long looks back.
+
+    All its statements see the same moment, at a replica one shortly before now.
+    """
+    return _transaction(caller.org_id, caller.person_id, pool=_readers_pool, begin=_BEGIN_READING)
+
+
+def write_behind(caller: Caller, statement: sql.Composed) -> None:
+    """Do one statement for the caller's tenant in a transaction of its own: one round trip, no waiting for the disk.
+
+    A crash of the server itself may lose the last moments of it; nothing else can. It is never sent twice: whoever
+    calls can't tell whether it was done when the connection breaks meanwhile. Raises `Unavailable`, `psycopg.Error`.
+    """
+    connection = _live()
+    try:
+        # Statements sent together are one transaction.
+        connection.execute(sql.Composed([_BEHIND.format(str(caller.org_id)), statement]))
+    finally:
+        _pool().putconn(connection)
 
 
 def person(user_id: UUID) -> AbstractContextManager[Tx]:
@@ -108,8 +147,14 @@ def _set_tenant(tx: Tx, org_id: str) -> None:
 
 
 @contextmanager
-def _transaction(org_id: UUID | None, user_id: UUID | None) -> Iterator[Tx]:
-    connection = _begin(org_id, user_id)
+def _transaction(
+    org_id: UUID | None,
+    user_id: UUID | None,
+    *,
+    pool: Callable[[], ConnectionPool[Tx]] = _pool,
+    begin: sql.SQL = _BEGIN,
+) -> Iterator[Tx]:
+    connection = _begin(org_id, user_id, pool, begin)
     try:
         yield connection
         connection.execute("COMMIT")
@@ -118,19 +163,36 @@ def _transaction(org_id: UUID | None, user_id: UUID | None) -> Iterator[Tx]:
             _roll_back(connection)
         raise
     finally:
-        _pool().putconn(connection)
+        pool().putconn(connection)
 
 
-def _begin(org_id: UUID | None, user_id: UUID | None) -> Tx:
-    # BEGIN and the settings travel as one simple query: one round trip. They are always overwritten, so that a
-    # connection can never carry an earlier request's tenant or person.
-    setting = sql.SQL(
-        "BEGIN; SELECT set_config('app.current_org_id', {}, true), set_config('app.current_user_id', {}, true)"
-    ).format(*(sql.Literal("" if setting is None else str(setting)) for setting in (org_id, user_id)))
-    failure: Exception | None = None
+def _live() -> Tx:
+    """Return a pooled connection whose server has not hung up, found out without a round trip."""
     for _ in range(_ATTEMPTS):
         try:
             connection = _pool().getconn()
+        except PoolTimeout as error:
+            raise Unavailable("The database can't be reached; try again shortly.", retry_after_s=1) from error
+        waiting = poll()
+        waiting.register(connection.fileno(), POLLIN)
+        # A server says something unasked when it ends the connection.
+        if not waiting.poll(0):
+            return connection
+        connection.close()
+        _pool().putconn(connection)
+    raise Unavailable("The database can't be reached; try again shortly.", retry_after_s=1)
+
+
+def _begin(org_id: UUID | None, user_id: UUID | None, pool: Callable[[], ConnectionPool[Tx]], begin: sql.SQL) -> Tx:
+    # BEGIN and the settings travel as one simple query: one round trip. They are always overwritten, so that a
+    # connection can never carry an earlier request's tenant or person.
+    setting = sql.SQL(
+        "{}; SELECT set_config('app.current_org_id', {}, true), set_config('app.current_user_id', {}, true)"
+    ).format(begin, *("" if setting is None else str(setting) for setting in (org_id, user_id)))
+    failure: Exception | None = None
+    for _ in range(_ATTEMPTS):
+        try:
+            connection = pool().getconn()
         except PoolTimeout as error:
             raise Unavailable("The database can't be reached; try again shortly.", retry_after_s=1) from error
         try:
@@ -138,7 +200,7 @@ def _begin(org_id: UUID | None, user_id: UUID | None) -> Tx:
         except OperationalError as error:
             failure = error
             connection.close()
-            _pool().putconn(connection)
+            pool().putconn(connection)
         else:
             return connection
     raise Unavailable("The database can't be reached; try again shortly.", retry_after_s=1) from failure

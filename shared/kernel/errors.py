@@ -1,6 +1,8 @@
 """The one tree of errors: a stable code and a kind, never a status; the edge maps kinds to statuses."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 
 class Kind(StrEnum):
@@ -29,11 +31,20 @@ class RunyardError(Exception):
     code = "internal"
     retryable = False
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        # What the message says, for programs: which limit, how much of it is used, how to lift it.
+        self.details = details
 
 
 class InternalError(RunyardError):
@@ -212,6 +223,13 @@ class QuotaExceeded(RunyardError):
 
     kind = Kind.FORBIDDEN
     code = "quota_exceeded"
+
+
+class PlanLimitReached(RunyardError):
+    """What the plan allows each month is used up: wait for the next month (in UTC), or move to a larger plan."""
+
+    kind = Kind.FORBIDDEN
+    code = "plan_limit_reached"
 
 
 class Unavailable(RunyardError):

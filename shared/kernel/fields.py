@@ -1,10 +1,19 @@
 """Pydantic types that several areas' public JSON shares: ids, metadata, pages."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -57,8 +66,12 @@ SandboxId = Annotated[UUID, Prefix("sbx")]
 CommandId = Annotated[UUID, Prefix("cmd")]
 MemoryId = Annotated[UUID, Prefix("mem")]
 EntryId = Annotated[UUID, Prefix("entry")]
+LotId = Annotated[UUID, Prefix("lot")]
 UsageId = Annotated[UUID, Prefix("usage")]
 AuditId = Annotated[UUID, Prefix("audit")]
+
+# Far enough from the ends of the calendar for any arithmetic.
+Moment = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]
 
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],

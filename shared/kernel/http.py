@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.kernel import clock, ids, limiting, settings
+from shared.kernel import clock, counting, ids, limiting, settings
 from shared.kernel.caller import Caller
 from shared.kernel.errors import (
     InternalError,
@@ -66,6 +66,8 @@ class ErrorBody(BaseModel):
     request_id: str
     retryable: bool = Field(description="Whether the very same request may succeed later.")
     doc_url: str
+    # What the message says of a limit, for programs; only with errors about limits.
+    details: dict[str, Any] | None = Field(None, exclude_if=lambda details: details is None)
 
 
 class ErrorEnvelope(BaseModel):
@@ -94,6 +96,7 @@ def require(scope: str, *, spends: bool = False) -> Callable[..., Awaitable[Call
 
     async def caller(request: Request, _: Annotated[object, Security(_bearer, scopes=[scope])]) -> Caller:
         found = Caller.from_context(_authorizer(request), request_id=request_id(request), ip=client_ip(request))
+        request.state.caller = found
         counted = limiting.count(found, limiting.kind_of(request.method, scope))
         request.state.rate_limit = counted.headers
         counted.admit(spends=spends)
@@ -234,6 +237,7 @@ class Edge:
         except Exception as error:  # noqa: BLE001 - the edge: whatever happened, the caller gets the envelope
             if status == 0:
                 await (await _answer_error(request, error))(scope, receive, observed)
+        counting.count(getattr(request.state, "caller", None), status)
         logger.info(
             "answered",
             extra={
@@ -289,6 +293,7 @@ def _envelope(request: Request, error: RunyardError, *, status: int | None = Non
         request_id=request_id(request),
         retryable=error.retryable,
         doc_url=f"{settings.public_url()}/errors#{error.code}",
+        details=dict(error.details) if error.details else None,
     )
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return JSONResponse({"error": body.model_dump()}, status or STATUS_OF_KIND[error.kind], headers)

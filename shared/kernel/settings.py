@@ -12,6 +12,7 @@ VARIABLES = frozenset(
         "RUNYARD_STAGE",
         "RUNYARD_DATABASE_URL",
         "RUNYARD_DATABASE_IAM_AUTH",
+        "RUNYARD_DATABASE_READER_URL",
         "RUNYARD_MIGRATION_DATABASE_URL",
         "RUNYARD_MIGRATION_SECRET_ARN",
         "RUNYARD_OPERATOR_SECRET_ARN",
@@ -31,6 +32,7 @@ VARIABLES = frozenset(
         "RUNYARD_IDENTITY_KEY_ARN",
         "RUNYARD_MAIL_QUEUE",
         "RUNYARD_MAIL_FROM",
+        "RUNYARD_USAGE_QUEUE",
         "RUNYARD_OAUTH_SECRET_ARN",
         "RUNYARD_PRIVATE_ISSUERS",
         "RUNYARD_EDGE_SECRET",
@@ -60,8 +62,6 @@ class ModelSettings:
 
     base_url: str
     api_key_secret_arn: str
-    chat_model: str
-    embedding_model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,15 @@ def database() -> DatabaseSettings:
 
 
 @cache
+def database_reader() -> DatabaseSettings:
+    """Return where long looks back are read: a replica, or the database itself where there is none."""
+    return DatabaseSettings(
+        url=_optional("RUNYARD_DATABASE_READER_URL") or _required("RUNYARD_DATABASE_URL"),
+        iam_auth=_optional("RUNYARD_DATABASE_IAM_AUTH") == "1",
+    )
+
+
+@cache
 def schema_owner() -> SchemaOwnerSettings:
     return SchemaOwnerSettings(
         url=_required("RUNYARD_MIGRATION_DATABASE_URL"),
@@ -136,8 +145,6 @@ def model() -> ModelSettings:
     return ModelSettings(
         base_url=_required("RUNYARD_MODEL_BASE_URL"),
         api_key_secret_arn=_required("RUNYARD_MODEL_SECRET_ARN"),
-        chat_model=_required("RUNYARD_MODEL"),
-        embedding_model=_required("RUNYARD_EMBEDDING_MODEL"),
     )
 
 
@@ -145,6 +152,12 @@ def model() -> ModelSettings:
 def default_chat_model() -> str:
     """Return the model of an agent that names none."""
     return _required("RUNYARD_MODEL")
+
+
+@cache
+def default_embedding_model() -> str:
+    """Return the model that embeds where none is named."""
+    return _required("RUNYARD_EMBEDDING_MODEL")
 
 
 @cache
@@ -163,6 +176,12 @@ def mail_queue() -> str:
 def mail_from() -> str:
     """Return the address letters come from."""
     return _required("RUNYARD_MAIL_FROM")
+
+
+@cache
+def usage_queue() -> str:
+    """Return the name of the queue whose consumer meters what was used."""
+    return _required("RUNYARD_USAGE_QUEUE")
 
 
 @cache
@@ -209,15 +228,18 @@ def forget() -> None:
 _READERS = (
     stage,
     database,
+    database_reader,
     schema_owner,
     operator_secret_arn,
     redis_url,
     public_url,
     model,
     default_chat_model,
+    default_embedding_model,
     identity_key_arn,
     mail_queue,
     mail_from,
+    usage_queue,
     logins,
     edge_secret,
     event_bus,

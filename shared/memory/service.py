@@ -4,9 +4,12 @@ Saving and searching ask the embedding model, which is outside the database, and
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from shared.audit import service as audit
+from shared.billing import service as billing
+from shared.billing.service import DryRun, Estimate
 from shared.inference import service as inference
 from shared.inference.model import Embeddings
 from shared.kernel import clock, db, ids
@@ -18,9 +21,8 @@ from shared.memory import store
 from shared.memory.model import DIMENSIONS, Draft, Hit, Memory, check_query, check_subject, combined, pieces
 from shared.quotas import service as quotas
 from shared.quotas.model import Look
-from shared.quotas.plans import Resource
-from shared.usage import service as usage
-from shared.usage.model import UsageKind
+from shared.quotas.plans import Allowance, Resource
+from shared.usage.model import Metered, UsageKind
 
 _NOUN = "memory"
 
@@ -48,8 +50,7 @@ def save(
         known = store.find_by_source(tx, source_id)
         if known is None:
             # Refused before the embedding costs anything; what counts is the allocation below.
-            for resource, amount in _amounts(draft.content):
-                quotas.check(tx, caller.org_id, resource, amount=amount)
+            _check_room(tx, caller, draft)
     if known is not None:
         return known
     texts = pieces(draft.content)
@@ -70,11 +71,43 @@ def save(
         shown = ids.show("mem", saved.id)
         for resource, amount in _amounts(saved.content):
             quotas.allocate(tx, caller.org_id, resource, holder=shown, amount=amount)
+        quotas.spend_allowance(tx, caller.org_id, Allowance.MEMORIES)
         _count(tx, caller, source_id, "save")
         # What is remembered may be private: the trail names it and doesn't repeat it.
         new = {"subject": saved.subject, "importance": saved.importance, "tags": list(saved.tags)}
         audit.record(tx, caller, action="memory.create", resource_type=_NOUN, resource_id=shown, new=new)
     return saved
+
+
+def estimate_save(content: str) -> Estimate:
+    """Return what saving such a text costs; raise `MemoryTooLarge`."""
+    return _with_operation(inference.estimate_embeddings(pieces(Draft(content=content, subject=_NOUN).content)))
+
+
+def dry_run_save(
+    tx: Tx,
+    caller: Caller,
+    *,
+    content: str,
+    subject: str,
+    importance: float = 0.5,
+    tags: Sequence[str] = (),
+    metadata: Mapping[str, str] | None = None,
+) -> DryRun:
+    """Return what `save` costs, and what it would refuse this with just now. Raises what it raises of a draft."""
+    draft = Draft(content=content, subject=subject, importance=importance, tags=tuple(tags), metadata=metadata or {})
+    dry = inference.dry_run_embeddings(tx, pieces(draft.content))
+    refusal = billing.first_refusal(lambda: _check_room(tx, caller, draft))
+    return DryRun(_NOUN, _with_operation(dry.estimate), refusal or dry.refusal)
+
+
+def dry_run_search(tx: Tx, *, query: str, subject: str | None, k: int) -> DryRun:
+    """Return what `search` costs, and what it would refuse this with just now. Raises what it raises of a query."""
+    check_query(query, k=k)
+    if subject is not None:
+        check_subject(subject)
+    dry = inference.dry_run_embeddings(tx, [query])
+    return DryRun("memory_search", _with_operation(dry.estimate), dry.refusal)
 
 
 def search(
@@ -149,6 +182,23 @@ def _amounts(content: str) -> tuple[tuple[Resource, int], ...]:
     return (Resource.MEMORIES, 1), (Resource.STORAGE_BYTES, len(content.encode()))
 
 
+def _with_operation(embedding: Estimate) -> Estimate:
+    """Return what the embedding and the operation itself cost together."""
+    cost = billing.price_of(UsageKind.MEMORY_OPERATIONS, 1, {}, at=clock.now()).cost_microusd
+    return replace(
+        embedding,
+        expected_microusd=embedding.expected_microusd + cost,
+        p90_microusd=embedding.p90_microusd + cost,
+        worst_microusd=embedding.worst_microusd + cost,
+    )
+
+
+def _check_room(tx: Tx, caller: Caller, draft: Draft) -> None:
+    for resource, amount in _amounts(draft.content):
+        quotas.check(tx, caller.org_id, resource, amount=amount)
+    quotas.check_allowance(tx, caller.org_id, Allowance.MEMORIES)
+
+
 def _embed(caller: Caller, texts: Sequence[str], source_id: str, max_cost_microusd: int | None) -> Embeddings:
     return inference.embed(
         caller,
@@ -165,16 +215,8 @@ def _embedding_source(source_id: str) -> str:
 
 
 def _count(tx: Tx, caller: Caller, source_id: str, operation: str) -> None:
-    usage.record(
-        tx,
-        caller,
-        kind=UsageKind.MEMORY_OPERATIONS,
-        quantity=1,
-        cost_microusd=0,
-        source_id=source_id,
-        occurred_at=clock.now(),
-        dimensions={"operation": operation},
-    )
+    counted = Metered(UsageKind.MEMORY_OPERATIONS, 1, source_id, clock.now(), {"operation": operation})
+    billing.meter(tx, caller, [counted])
 
 
 def _required(memory: Memory | None, named: str) -> Memory:

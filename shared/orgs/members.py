@@ -12,7 +12,7 @@ from shared.kernel.pagination import Slice
 from shared.orgs import members_store as store
 from shared.orgs.model import Member, check_an_owner_remains, check_may_change, takes_seat
 from shared.quotas import service as quotas
-from shared.quotas.model import Look, exceeded
+from shared.quotas.model import Look
 from shared.quotas.plans import Resource
 
 
@@ -95,9 +95,7 @@ def seat(tx: Tx, org_id: UUID, user_id: UUID, role: Role) -> None:
 def check_seat(tx: Tx, org_id: UUID, role: Role) -> None:
     """Raise `QuotaExceeded` when the role takes a seat and none is free now; takes none."""
     if takes_seat(role):
-        seats = next(each for each in quotas.status(tx, org_id) if each.resource is Resource.MEMBERS)
-        if seats.used >= seats.limit:
-            raise exceeded(Resource.MEMBERS, limit=seats.limit, used=seats.used, wanted=1)
+        quotas.check(tx, org_id, Resource.MEMBERS)
 
 
 def holders(tx: Tx, look: Look) -> list[tuple[UUID, int]]:

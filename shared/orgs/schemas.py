@@ -25,7 +25,7 @@ GivenRole = Annotated[Role, Field(description=ROLES, examples=["viewer"])]
 class CreateOrg(Input):
     name: Name
     slug: Annotated[str | None, Field(description="Made of the name by default.", examples=["acme"])] = None
-    plan: Annotated[Literal["free"], Field(description="Further plans come with billing.")] = "free"
+    plan: Annotated[Literal["free"], Field(description="Its subscription moves it to others.")] = "free"
     metadata: Metadata = {}
 
 

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
 from shared.kernel.db import Tx
-from shared.kernel.errors import InvalidRequest, QuotaExceeded
+from shared.kernel.errors import InvalidRequest, PlanLimitReached, QuotaExceeded
 from shared.kernel.rates import Rate, RateKind
-from shared.quotas.plans import PLANS, Plan, Resource, actor_rate, org_rate
+from shared.quotas.plans import OFFERED, PLANS, Allowance, Plan, Resource, actor_rate, org_rate
 
 # What bigint, and a JSON reader's double, hold without loss.
 MOST = 2**53
+# Retention that isn't named stays; no number of days is negative.
+KEEP = -1
 _NOUNS: Mapping[Resource, str] = {
     Resource.CONCURRENT_RUNS: "runs at once",
     Resource.SANDBOXES: "sandboxes at once",
@@ -20,7 +23,10 @@ _NOUNS: Mapping[Resource, str] = {
     Resource.STORAGE_BYTES: "bytes of memories",
     Resource.WEBHOOK_ENDPOINTS: "webhook endpoints",
 }
-_LIFTED_BY: Mapping[Resource, str] = {
+_ALLOWED: Mapping[Allowance, str] = {Allowance.MEMORIES: "new memories a month"}
+# Who may, moves to another plan over the API.
+_OR_A_LARGER_PLAN = "move to a larger plan, or ask the operator for a larger quota"
+LIFTED_BY: Mapping[Resource, str] = {
     Resource.CONCURRENT_RUNS: "Wait for one to end, cancel one",
     Resource.SANDBOXES: "End one",
     Resource.MEMBERS: "Remove one or make one a viewer",
@@ -38,10 +44,19 @@ class UnknownPlan(InvalidRequest):
 
 @dataclass(frozen=True, slots=True)
 class QuotaStatus:
-    """How much of one resource an org may hold and holds. `limit` may be below `used` once it was lowered."""
+    """How much of one resource an org may hold (None: no limit) and holds. A lowered `limit` may be below `used`."""
 
     resource: Resource
-    limit: int
+    limit: int | None
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllowanceStatus:
+    """How much of an allowance an org may use in this month (None: no limit) and has used."""
+
+    allowance: Allowance
+    limit: int | None
     used: int
 
 
@@ -52,18 +67,28 @@ class Overrides:
     quotas: Mapping[Resource, int] = field(default_factory=dict)
     # Requests per minute of the whole org.
     rates: Mapping[RateKind, int] = field(default_factory=dict)
+    monthly: Mapping[Allowance, int] = field(default_factory=dict)
+    retention_days: int | None = None
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> "Overrides":
         """Return what is stored, without entries that name nothing there is."""
-        quotas, rates = stored.get("quotas") or {}, stored.get("rates") or {}
+        quotas, rates, monthly = (stored.get(part) or {} for part in ("quotas", "rates", "monthly"))
         return cls(
             {resource: int(quotas[resource]) for resource in Resource if resource in quotas},
             {kind: int(rates[kind]) for kind in RateKind if kind in rates},
+            {allowance: int(monthly[allowance]) for allowance in Allowance if allowance in monthly},
+            stored.get("retention_days"),
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {"quotas": dict(self.quotas), "rates": dict(self.rates)}
+        """Return what to store: quotas and rates, and of the rest what there is."""
+        stored: dict[str, Any] = {"quotas": dict(self.quotas), "rates": dict(self.rates)}
+        if self.monthly:
+            stored["monthly"] = dict(self.monthly)
+        if self.retention_days is not None:
+            stored["retention_days"] = self.retention_days
+        return stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +102,19 @@ class Limits:
     def of(cls, plan: str, stored: Mapping[str, Any]) -> "Limits":
         return cls(plan_named(plan), Overrides.read(stored))
 
-    def quota(self, resource: Resource) -> int:
+    def quota(self, resource: Resource) -> int | None:
+        """Return how much the org may hold at once; None is without limit."""
         return self.overrides.quotas.get(resource, self.plan.quotas[resource])
+
+    def allowance(self, allowance: Allowance) -> int | None:
+        """Return how much the org may use in a month; None is without limit."""
+        return self.overrides.monthly.get(allowance, self.plan.monthly[allowance])
+
+    @property
+    def retention_days(self) -> int | None:
+        """How long ended runs and sandboxes are kept; None is for good."""
+        own = self.overrides.retention_days
+        return self.plan.retention_days if own is None else own
 
     def org_rate(self, kind: RateKind) -> Rate:
         own = self.overrides.rates.get(kind)
@@ -108,14 +144,40 @@ def plan_named(name: str) -> Plan:
     try:
         return PLANS[name]
     except KeyError:
-        raise UnknownPlan(f"There is no plan {name}; choose one of {', '.join(PLANS)}.", param="plan") from None
+        raise UnknownPlan(
+            f"There is no plan {name}; choose one of {', '.join(plan.name for plan in OFFERED)}.", param="plan"
+        ) from None
 
 
-def exceeded(resource: Resource, *, limit: int, used: int, wanted: int) -> QuotaExceeded:
+def next_month(day: date) -> date:
+    """Return the first day of the month after this day's."""
+    return (day.replace(day=1) + timedelta(days=31)).replace(day=1)
+
+
+def exceeded(resource: Resource, *, plan: str, limit: int, used: int, wanted: int) -> QuotaExceeded:
     """Return the refusal that says which limit it is, what is used and how to lift it."""
     more = "" if wanted == 1 else f", and this needs {wanted} more"
+    lift = f"{LIFTED_BY[resource]}, {_OR_A_LARGER_PLAN}"
     return QuotaExceeded(
-        f"{resource}: this org may have {limit} {_NOUNS[resource]} and has {used}{more}. "
-        f"{_LIFTED_BY[resource]}, or ask the operator for a larger plan or quota.",
+        f"{resource}: this org may have {limit} {_NOUNS[resource]} and has {used}{more}. {lift}.",
         param=resource,
+        details={"resource": resource, "limit": limit, "used": used, "plan": plan, "lift": lift},
+    )
+
+
+def spent(allowance: Allowance, *, plan: str, limit: int, used: int, wanted: int, until: date) -> PlanLimitReached:
+    """Return the refusal that says which allowance it is, what of it is used, and when there is more."""
+    more = "" if wanted == 1 else f", and this needs {wanted} more"
+    lift = f"Wait until {until.isoformat()} (UTC), {_OR_A_LARGER_PLAN}"
+    return PlanLimitReached(
+        f"{allowance}: this org may have {limit} {_ALLOWED[allowance]} and had {used}{more}. {lift}.",
+        param=allowance,
+        details={
+            "resource": f"monthly_{allowance}",
+            "limit": limit,
+            "used": used,
+            "plan": plan,
+            "resets_at": f"{until.isoformat()}T00:00:00Z",
+            "lift": lift,
+        },
     )

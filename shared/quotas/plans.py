@@ -1,4 +1,4 @@
-"""The plans' limits, as data: quotas (how much at once) and rates (how fast). Prices and credits are billing's."""
+"""The plans, as data in this one file: limits, features, what is included and what a month costs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from shared.kernel.rates import Rate, RateKind
 
-__all__ = ["PLANS", "Plan", "Rate", "RateKind", "Resource", "actor_rate", "org_rate"]
+__all__ = ["OFFERED", "PLANS", "Allowance", "Feature", "Plan", "Rate", "RateKind", "Resource", "actor_rate", "org_rate"]
 
 
 class Resource(StrEnum):
@@ -21,16 +21,45 @@ class Resource(StrEnum):
     WEBHOOK_ENDPOINTS = "webhook_endpoints"
 
 
-@dataclass(frozen=True, slots=True)
+class Allowance(StrEnum):
+    """What is counted up over a calendar month in UTC and never down: `memories` are those stored in it."""
+
+    MEMORIES = "memories"
+
+
+class Feature(StrEnum):
+    """What a plan has beyond numbers."""
+
+    PRIORITY = "priority"
+    DEDICATED_CAPACITY = "dedicated_capacity"
+    CUSTOM_INTEGRATIONS = "custom_integrations"
+    SLA = "sla"
+    OWN_RETENTION = "own_retention"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Limits of one plan. `org` rates are shared by all callers of the org, `actor` rates are each caller's own."""
+    """One plan. `org` rates are shared by all callers of the org, `actor` rates are each caller's own."""
 
     name: str
-    # Granted once, when a person's or the operator's new org comes with them.
+    # None: agreed with each customer.
+    price_month_microusd: int | None
+    # Granted when an org is opened, and at the start of each of its months too if `included_every_month`.
     included_credits_microusd: int
-    quotas: Mapping[Resource, int]
+    included_every_month: bool
+    # Ended runs and sandboxes are kept for so long; None: for good.
+    retention_days: int | None
+    features: frozenset[Feature]
+    # In both, None is without limit.
+    monthly: Mapping[Allowance, int | None]
+    quotas: Mapping[Resource, int | None]
     org: Mapping[RateKind, Rate]
     actor: Mapping[RateKind, Rate]
+
+    @property
+    def credits_a_month_microusd(self) -> int:
+        """What each month brings: nothing where credits are included but once."""
+        return self.included_credits_microusd if self.included_every_month else 0
 
 
 def org_rate(per_minute: int) -> Rate:
@@ -44,40 +73,87 @@ def actor_rate(org: Rate) -> Rate:
 
 
 def _plan(
-    name: str, *, quotas: tuple[int, ...], per_minute: tuple[int, int, int], included_credits_microusd: int = 0
+    name: str,
+    *,
+    price: int | None,
+    credits_once: int = 0,
+    credits_a_month: int = 0,
+    retention_days: int | None,
+    features: tuple[Feature, ...] = (),
+    memories_a_month: int | None = None,
+    quotas: tuple[int | None, ...],
+    per_minute: tuple[int, int, int],
 ) -> Plan:
     org = {kind: org_rate(rate) for kind, rate in zip(RateKind, per_minute, strict=True)}
-    actor = {kind: actor_rate(rate) for kind, rate in org.items()}
     return Plan(
-        name,
-        included_credits_microusd,
-        MappingProxyType(dict(zip(Resource, quotas, strict=True))),
-        MappingProxyType(org),
-        MappingProxyType(actor),
+        name=name,
+        price_month_microusd=None if price is None else price * _USD,
+        included_credits_microusd=(credits_once + credits_a_month) * _USD,
+        included_every_month=credits_a_month > 0,
+        retention_days=retention_days,
+        features=frozenset(features),
+        monthly=MappingProxyType({Allowance.MEMORIES: memories_a_month}),
+        quotas=MappingProxyType(dict(zip(Resource, quotas, strict=True))),
+        org=MappingProxyType(org),
+        actor=MappingProxyType({kind: actor_rate(rate) for kind, rate in org.items()}),
     )
 
 
 _GIB = 1024**3
+_USD = 1_000_000
+_PRO = (Feature.PRIORITY,)
+_TEAM = (*_PRO, Feature.DEDICATED_CAPACITY, Feature.CUSTOM_INTEGRATIONS)
 
 PLANS: Mapping[str, Plan] = MappingProxyType(
     {
         plan.name: plan
         for plan in (
+            # prices and credits in dollars
             # quotas: runs, sandboxes, members, memories, storage, webhook endpoints; rates: read, create, model
             _plan(
                 "free",
-                quotas=(5, 5, 1, 1_000, _GIB // 10, 2),
+                price=0,
+                credits_once=5,
+                retention_days=7,
+                memories_a_month=1_000,
+                quotas=(5, 5, 1, 10_000, _GIB // 10, 2),
                 per_minute=(600, 120, 60),
-                included_credits_microusd=5_000_000,
             ),
-            _plan("pro", quotas=(20, 20, 5, 100_000, 10 * _GIB, 10), per_minute=(3_000, 600, 600)),
-            _plan("team", quotas=(50, 50, 20, 1_000_000, 100 * _GIB, 50), per_minute=(12_000, 2_400, 2_400)),
+            _plan(
+                "pro",
+                price=29,
+                credits_a_month=20,
+                retention_days=30,
+                features=_PRO,
+                quotas=(20, 20, 5, None, 10 * _GIB, 10),
+                per_minute=(3_000, 600, 600),
+            ),
+            _plan(
+                "team",
+                price=99,
+                credits_a_month=60,
+                retention_days=90,
+                features=_TEAM,
+                quotas=(50, 50, 20, None, 100 * _GIB, 50),
+                per_minute=(12_000, 2_400, 2_400),
+            ),
             _plan(
                 "enterprise",
-                quotas=(500, 500, 10_000, 100_000_000, 10_000 * _GIB, 500),
+                price=None,
+                retention_days=365,
+                features=(*_TEAM, Feature.SLA, Feature.OWN_RETENTION),
+                quotas=(500, 500, 10_000, None, 10_000 * _GIB, 500),
                 per_minute=(60_000, 12_000, 12_000),
             ),
-            _plan("operator", quotas=(50, 50, 100, 1_000_000, 100 * _GIB, 50), per_minute=(12_000, 2_400, 2_400)),
+            _plan(
+                "operator",
+                price=None,
+                retention_days=None,
+                quotas=(50, 50, 100, None, 100 * _GIB, 50),
+                per_minute=(12_000, 2_400, 2_400),
+            ),
         )
     }
 )
+# The platform's own is nobody else's.
+OFFERED: tuple[Plan, ...] = tuple(plan for plan in PLANS.values() if plan.name != "operator")

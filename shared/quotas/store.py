@@ -1,19 +1,23 @@
 """SQL of quotas. Whoever changes what an org holds locks its row in `quota_usage` first, so that nobody deadlocks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from shared.kernel.db import Tx
-from shared.quotas.plans import PLANS, Resource
+from shared.quotas.plans import PLANS, Allowance, Resource
+
+# Beyond what anybody can come to hold; a plan that there is not allows nothing.
+_UNLIMITED = 2**62
 
 # One statement: the limit is read, the row of usage locked and raised if that fits, then the holder written down.
 ALLOCATE: LiteralString = """
     WITH allowed AS (
-        SELECT coalesce(
+        SELECT org.plan, coalesce(
                    (org.resource_quota #>> ARRAY['quotas', %(resource)s])::bigint,
                    (%(by_plan)s::jsonb ->> org.plan)::bigint, 0
                ) AS most
@@ -30,7 +34,7 @@ ALLOCATE: LiteralString = """
         ON CONFLICT DO NOTHING
         RETURNING holder
     )
-    SELECT allowed.most, EXISTS (SELECT FROM taken) AS taken, EXISTS (SELECT FROM recorded) AS recorded
+    SELECT allowed.plan, allowed.most, EXISTS (SELECT FROM taken) AS taken, EXISTS (SELECT FROM recorded) AS recorded
       FROM allowed
 """
 GIVE_BACK: LiteralString = """
@@ -63,9 +67,28 @@ STATUS: LiteralString = """
      GROUP BY org.plan, org.resource_quota
 """
 SET_LIMITS: LiteralString = """
-    UPDATE orgs SET plan = %(plan)s, resource_quota = %(resource_quota)s, updated_at = now() WHERE id = %(org_id)s
+    UPDATE orgs SET resource_quota = %(resource_quota)s, updated_at = now() WHERE id = %(org_id)s
 """
+SET_PLAN: LiteralString = "UPDATE orgs SET plan = %(plan)s, updated_at = now() WHERE id = %(org_id)s"
 LOCK_ORG: LiteralString = "SELECT FROM orgs WHERE id = %(org_id)s FOR NO KEY UPDATE"
+# As ALLOCATE does: the limit is read, and the month's count raised if that fits.
+SPEND: LiteralString = """
+    WITH allowed AS (
+        SELECT org.plan, coalesce(
+                   (org.resource_quota #>> ARRAY['monthly', %(allowance)s])::bigint,
+                   (%(by_plan)s::jsonb ->> org.plan)::bigint, 0
+               ) AS most
+          FROM orgs org WHERE org.id = %(org_id)s
+    ), spent AS (
+        INSERT INTO monthly_usage AS counted (org_id, month, allowance, used)
+        SELECT %(org_id)s, %(month)s, %(allowance)s, %(amount)s FROM allowed WHERE %(amount)s <= most
+        ON CONFLICT (org_id, month, allowance) DO UPDATE SET used = counted.used + excluded.used
+         WHERE counted.used + excluded.used <= (SELECT most FROM allowed)
+        RETURNING used
+    )
+    SELECT allowed.plan, allowed.most, EXISTS (SELECT FROM spent) AS fitted FROM allowed
+"""
+SPENT: LiteralString = "SELECT allowance, used FROM monthly_usage WHERE org_id = %(org_id)s AND month = %(month)s"
 EVERY_ORG: LiteralString = "SELECT every_org() AS id"
 ENSURE: LiteralString = """
     INSERT INTO quota_usage (org_id, resource, used) VALUES (%(org_id)s, %(resource)s, 0) ON CONFLICT DO NOTHING
@@ -106,9 +129,19 @@ class Holder:
 class Attempt:
     """What became of an allocation: `taken` if it fitted, `recorded` if the holder had none of it before."""
 
+    plan: str
     most: int
     taken: bool
     recorded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What became of using up an allowance: it `fitted` or changed nothing."""
+
+    plan: str
+    most: int
+    fitted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +155,10 @@ class Stored:
 
 def allocate(tx: Tx, org_id: UUID, resource: Resource, *, holder: str, amount: int) -> Attempt | None:
     """Try to allocate; None when the org isn't there. What was taken and not recorded must be given back."""
-    by_plan = {name: plan.quotas[resource] for name, plan in PLANS.items()}
-    parameters = {**_of(org_id, resource), "holder": holder, "amount": amount, "by_plan": Jsonb(by_plan)}
+    by_plan = _by_plan({name: plan.quotas[resource] for name, plan in PLANS.items()})
+    parameters = {**_of(org_id, resource), "holder": holder, "amount": amount, "by_plan": by_plan}
     row = tx.execute(ALLOCATE, parameters).fetchone()
-    return None if row is None else Attempt(row["most"], row["taken"], row["recorded"])
+    return None if row is None else Attempt(row["plan"], row["most"], row["taken"], row["recorded"])
 
 
 def give_back(tx: Tx, org_id: UUID, resource: Resource, *, amount: int) -> None:
@@ -158,8 +191,25 @@ def lock_org(tx: Tx, org_id: UUID) -> None:
     tx.execute(LOCK_ORG, {"org_id": org_id})
 
 
-def set_limits(tx: Tx, org_id: UUID, *, plan: str, resource_quota: dict[str, Any]) -> None:
-    tx.execute(SET_LIMITS, {"org_id": org_id, "plan": plan, "resource_quota": Jsonb(resource_quota)})
+def set_limits(tx: Tx, org_id: UUID, *, resource_quota: dict[str, Any]) -> None:
+    tx.execute(SET_LIMITS, {"org_id": org_id, "resource_quota": Jsonb(resource_quota)})
+
+
+def set_plan(tx: Tx, org_id: UUID, plan: str) -> None:
+    tx.execute(SET_PLAN, {"org_id": org_id, "plan": plan})
+
+
+def spend(tx: Tx, org_id: UUID, allowance: Allowance, *, month: date, amount: int) -> Spending | None:
+    """Try to use up this much of the month's allowance; None when the org isn't there."""
+    by_plan = _by_plan({name: plan.monthly[allowance] for name, plan in PLANS.items()})
+    asked = {"org_id": org_id, "allowance": str(allowance), "month": month, "amount": amount, "by_plan": by_plan}
+    row = tx.execute(SPEND, asked).fetchone()
+    return None if row is None else Spending(row["plan"], row["most"], row["fitted"])
+
+
+def spent(tx: Tx, org_id: UUID, *, month: date) -> dict[str, int]:
+    """Return what was used of each allowance in this month."""
+    return {row["allowance"]: row["used"] for row in tx.execute(SPENT, {"org_id": org_id, "month": month})}
 
 
 def every_org(tx: Tx) -> list[UUID]:
@@ -204,6 +254,10 @@ def counted(tx: Tx, org_id: UUID, resource: Resource) -> tuple[int, int]:
 
 def set_used(tx: Tx, org_id: UUID, resource: Resource, *, used: int) -> None:
     tx.execute(SET_USED, {**_of(org_id, resource), "used": used})
+
+
+def _by_plan(limits: Mapping[str, int | None]) -> Jsonb:
+    return Jsonb({plan: _UNLIMITED if limit is None else limit for plan, limit in limits.items()})
 
 
 def _of(org_id: UUID, resource: Resource) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from shared.kernel.telemetry import logger, measure
 from shared.quotas import service as quotas
 from shared.quotas.plans import Resource
 from shared.runs import store
-from shared.runs.model import Run
+from shared.runs.model import Run, RunStatus
 from shared.sandboxes import service as sandboxes
 from shared.sandboxes.model import StopReason
 
@@ -71,8 +71,9 @@ def _settle(tx: Tx, caller: Caller, run: Run) -> None:
     try:
         billing.settle(tx, caller, source_id=source(run.id), amount_microusd=run.cost_microusd)
     except HoldReleased:
-        # The run outlived its hold. It must end all the same: what it cost is the platform's loss, and an alarm.
-        logger.error("hold released before settlement", extra={"cost_microusd": run.cost_microusd})
+        # The run outlived its hold. It must end all the same: what it cost is the platform's loss, and billing has
+        # raised the alarm.
+        logger.error("run outlived its hold", extra={"cost_microusd": run.cost_microusd})
 
 
 def _close(tx: Tx, caller: Caller, run: Run) -> None:
@@ -80,6 +81,8 @@ def _close(tx: Tx, caller: Caller, run: Run) -> None:
     facts = {"status": run.status, "end_reason": run.end_reason, "cost_microusd": run.cost_microusd}
     store.save(tx, run)
     _settle(tx, caller, run)
+    broken_off = run.status is RunStatus.CANCELLED
+    billing.close_estimate(tx, subject=shown, actual_microusd=None if broken_off else run.cost_microusd)
     store.add_event(tx, run.id, f"run.{run.status}", {**facts, "output": run.output, "failure": run.failure})
     events.publish(tx, event_type=f"run.{run.status}", subject=shown, data=facts)
     audit.record(tx, caller, action=f"run.{run.status}", resource_type="run", resource_id=shown, new=facts)

@@ -4,6 +4,7 @@ A step is claimed by insert and checkpointed before it is acknowledged; what it 
 id `run:step` or `run:step:call`, under which whoever executes it gives the first result again.
 """
 
+from dataclasses import replace
 from uuid import UUID
 
 from shared.agents import service as agents
@@ -39,8 +40,9 @@ def launch_sandbox(caller: Caller, run_id: UUID, *, wake_token: str) -> None:
     if run.ended:
         raise RunEnded(f"The run is {run.status}.")
     sandbox = sandboxes.launch_for_run(
-        caller,
+        replace(caller, behalf=run.attribution),
         run_id=run_id,
+        agent_id=run.agent_id,
         on_behalf_of=run.created_by_user,
         ttl_s=sandbox_ttl_s(run.timeout_s),
         wake_token=wake_token,
@@ -73,7 +75,7 @@ def think(caller: Caller, run_id: UUID, step_no: int, *, worker: str) -> list[in
 
     try:
         completion = inference.complete(
-            caller,
+            replace(caller, behalf=run.attribution),
             request=conversation.request(config, run, [step for step in steps if step.step_no < step_no]),
             source_id=f"{ending.source(run_id)}{step_no}",
             max_cost_microusd=remaining,
@@ -117,7 +119,7 @@ def act(caller: Caller, run_id: UUID, step_no: int, call_no: int) -> None:
         share = _remaining(tx, run, config) // siblings
 
     outcome = tools.execute(
-        caller,
+        replace(caller, behalf=run.attribution),
         call,
         tools.Context(
             run=run,

@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
 
+from shared.kernel import ids
+from shared.kernel.caller import Attribution
 from shared.kernel.errors import InvalidRequest, InvalidTransition, RunyardError
 
 # Longer than any step may take: its function's timeout plus the retries of the state machine.
@@ -117,10 +119,11 @@ def diagnose(error: dict[str, Any]) -> tuple[EndReason, str]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`created_by_user` is the person who started it, where a person did."""
+    """`created_by_user` is the person who started it, where a person did; `created_by_actor` that person or the key."""
 
     id: UUID
     created_by_user: UUID | None
+    created_by_actor: str | None
     agent_id: UUID
     agent_version: int
     status: RunStatus
@@ -139,6 +142,15 @@ class Run:
     @property
     def ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def attribution(self) -> Attribution:
+        """Return whose use it is, what the run uses."""
+        return Attribution.of(
+            actor_id=self.created_by_actor or "",
+            person_id=self.created_by_user,
+            agent_id=ids.show("agent", self.agent_id),
+        )
 
     def begin(self, now: datetime, *, needs_sandbox: bool) -> Self:
         """Return it begun; unchanged when it has begun before."""

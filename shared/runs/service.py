@@ -5,6 +5,7 @@ from uuid import UUID
 from shared.agents import service as agents
 from shared.audit import service as audit
 from shared.billing import service as billing
+from shared.billing.service import DryRun, Estimate
 from shared.events import service as events
 from shared.kernel import clock, db, ids
 from shared.kernel.caller import Caller
@@ -15,9 +16,9 @@ from shared.kernel.telemetry import logger
 from shared.quotas import service as quotas
 from shared.quotas.model import Look
 from shared.quotas.plans import Resource
-from shared.runs import ending, step_functions, store
-from shared.runs.model import ZOMBIE_AFTER, BudgetTooSmall, EndReason, Run, RunEvent, Step, hold_until, sandbox_ttl_s
-from shared.sandboxes import service as sandboxes
+from shared.runs import ending, estimating, step_functions, store
+from shared.runs.model import ZOMBIE_AFTER, EndReason, Run, RunEvent, Step, hold_until
+from shared.runs.retention import forget_ended as forget_ended
 
 _EVENTS_AT_ONCE = 500
 
@@ -37,24 +38,19 @@ def create_run(
     Raises `NotFound`, `QuotaExceeded`, `InsufficientCredits`, and `BudgetTooSmall` when the sandbox alone could use the
     budget up.
     """
-    agent = agents.get_agent(tx, caller, agent_id)
-    budget = budget_microusd or agent.config.budget_microusd
-    seconds = timeout_s or agent.config.timeout_s
-    least = sandboxes.worst_case_cost(sandbox_ttl_s(seconds)) if agent.config.needs_sandbox else 0
-    if budget <= least:
-        raise BudgetTooSmall(
-            f"budget_microusd: a sandbox for {seconds} s may cost {least} microusd; give more than that.",
-            param="budget_microusd",
-        )
+    on = estimating.terms(tx, caller, agent_id=agent_id, budget_microusd=budget_microusd, timeout_s=timeout_s)
+    agent, budget = on.agent, on.budget_microusd
+    estimate = estimating.estimate(tx, on)
     run = store.insert(
         tx,
         run_id=ids.new(),
         created_by_user=caller.person_id,
+        created_by_actor=caller.actor_id,
         agent_id=agent.id,
         agent_version=agent.version,
         text=text,
         budget_microusd=budget,
-        timeout_s=seconds,
+        timeout_s=on.timeout_s,
         metadata=metadata,
     )
     shown = ids.show("run", run.id)
@@ -64,8 +60,9 @@ def create_run(
         caller,
         amount_microusd=budget,
         source_id=ending.source(run.id),
-        expires_at=hold_until(clock.now(), seconds),
+        expires_at=hold_until(clock.now(), on.timeout_s),
     )
+    billing.note_estimate(tx, caller, subject=shown, kind="run", estimate=estimate)
     store.add_event(tx, run.id, "run.queued", {"agent_version": agent.version, "budget_microusd": budget})
     events.publish(tx, event_type="run.requested", subject=shown, data={})
     audit.record(
@@ -82,6 +79,23 @@ def create_run(
 def start(caller: Caller, run_id: UUID) -> None:
     """Start the execution of a queued run; may be called again, nothing starts twice."""
     step_functions.start_execution(org_id=caller.org_id, run_id=run_id)
+
+
+def estimate_run(
+    tx: Tx, caller: Caller, *, agent_id: UUID, budget_microusd: int | None, timeout_s: int | None
+) -> Estimate:
+    """Return what a run costs that is started like this; raise `NotFound`, `BudgetTooSmall`."""
+    on = estimating.terms(tx, caller, agent_id=agent_id, budget_microusd=budget_microusd, timeout_s=timeout_s)
+    return estimating.estimate(tx, on)
+
+
+def dry_run(tx: Tx, caller: Caller, *, agent_id: UUID, budget_microusd: int | None, timeout_s: int | None) -> DryRun:
+    """Return what a run costs that is started like this, and what `create_run` would refuse it with just now.
+
+    Raises `NotFound`, `BudgetTooSmall`. Nothing is changed.
+    """
+    on = estimating.terms(tx, caller, agent_id=agent_id, budget_microusd=budget_microusd, timeout_s=timeout_s)
+    return estimating.dry_run(tx, caller, on)
 
 
 def start_soon(caller: Caller, run_id: UUID) -> None:

@@ -11,14 +11,14 @@ from shared.kernel.db import Row, Tx
 from shared.kernel.pagination import Slice
 from shared.runs.model import EndReason, Run, RunEvent, RunStatus, Step, ToolCall
 
-COLUMNS: LiteralString = """id, created_by_user, agent_id, agent_version, status, end_reason, input, output, failure,
-    budget_microusd, cost_microusd, timeout_s, metadata, created_at, started_at, ended_at"""
+COLUMNS: LiteralString = """id, created_by_user, created_by_actor, agent_id, agent_version, status, end_reason, input,
+    output, failure, budget_microusd, cost_microusd, timeout_s, metadata, created_at, started_at, ended_at"""
 INSERT: LiteralString = (
     """
-    INSERT INTO runs (id, org_id, created_by_user, agent_id, agent_version, status, input, budget_microusd, timeout_s,
-                      metadata)
-    VALUES (%(id)s, current_setting('app.current_org_id')::uuid, %(created_by_user)s, %(agent_id)s, %(agent_version)s,
-            'queued', %(input)s, %(budget_microusd)s, %(timeout_s)s, %(metadata)s)
+    INSERT INTO runs (id, org_id, created_by_user, created_by_actor, agent_id, agent_version, status, input,
+                      budget_microusd, timeout_s, metadata)
+    VALUES (%(id)s, current_setting('app.current_org_id')::uuid, %(created_by_user)s, %(created_by_actor)s,
+            %(agent_id)s, %(agent_version)s, 'queued', %(input)s, %(budget_microusd)s, %(timeout_s)s, %(metadata)s)
     RETURNING """
     + COLUMNS
 )
@@ -125,6 +125,7 @@ def insert(
     *,
     run_id: UUID,
     created_by_user: UUID | None,
+    created_by_actor: str,
     agent_id: UUID,
     agent_version: int,
     text: str,
@@ -137,6 +138,7 @@ def insert(
         {
             "id": run_id,
             "created_by_user": created_by_user,
+            "created_by_actor": created_by_actor,
             "agent_id": agent_id,
             "agent_version": agent_version,
             "input": text,

@@ -1,9 +1,12 @@
 """How a sandbox ends: its billing stops in one transaction, its task right after, whoever waits for it is told."""
 
+from contextlib import suppress
+from dataclasses import replace
 from uuid import UUID
 
 from shared.audit import service as audit
 from shared.billing import service as billing
+from shared.billing.model import HoldReleased
 from shared.events import service as events
 from shared.kernel import clock, db, ids
 from shared.kernel.caller import Caller
@@ -65,23 +68,32 @@ def cost_so_far(sandbox: Sandbox) -> int:
 
 def _settle(tx: Tx, caller: Caller, ended: Sandbox) -> Sandbox:
     seconds = ended.billable_s(clock.now())
-    ended = ended.costing(price(ended, seconds))
+    size = {"cpu_units": str(ended.cpu_units), "memory_mib": str(ended.memory_mib)}
+    priced = billing.price_of(UsageKind.SANDBOX_SECONDS, seconds, size, at=ended.created_at)
+    ended = ended.costing(priced.cost_microusd)
     store.save(tx, ended)
     store.lose_commands(tx, ended.id)
     quotas.release(tx, caller.org_id, Resource.SANDBOXES, holder=ids.show("sbx", ended.id))
     if seconds:
         usage.record(
             tx,
-            caller,
+            # Theirs who started it, whoever ends it.
+            replace(caller, behalf=ended.attribution),
             kind=UsageKind.SANDBOX_SECONDS,
             quantity=seconds,
             cost_microusd=ended.cost_microusd,
             source_id=source(ended),
-            occurred_at=clock.now(),
-            dimensions={"template": ended.template},
+            # It is priced by when it was started, as its hold was.
+            occurred_at=ended.created_at,
+            dimensions={"template": ended.template} | size,
+            unit_price=priced.unit_price,
         )
     if ended.run_id is None:
-        billing.settle(tx, caller, source_id=source(ended), amount_microusd=ended.cost_microusd)
+        # It ends although it outlived its hold: then its cost is the platform's loss, and billing raises an alarm.
+        with suppress(HoldReleased):
+            billing.settle(tx, caller, source_id=source(ended), amount_microusd=ended.cost_microusd)
+        used = None if ended.ready_at is None else ended.cost_microusd
+        billing.close_estimate(tx, subject=ids.show("sbx", ended.id), actual_microusd=used)
     events.publish(
         tx,
         event_type="sandbox.ended",

@@ -10,6 +10,8 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from shared.kernel import ids
+from shared.kernel.caller import Attribution
 from shared.kernel.errors import Conflict, InvalidRequest, InvalidTransition, PayloadTooLarge, Unavailable
 
 PROGRAM_PORT = 7100
@@ -73,11 +75,16 @@ class FileTooLarge(PayloadTooLarge):
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """`created_by_user` is the person who started it or its run, where a person did."""
+    """`created_by_user` is the person who started it or its run, where a person did; `created_by_actor` they or a key.
+
+    `agent_id` is the agent whose run it serves.
+    """
 
     id: UUID
     run_id: UUID | None
     created_by_user: UUID | None
+    created_by_actor: str | None
+    agent_id: UUID | None
     template: str
     cpu_units: int
     memory_mib: int
@@ -97,6 +104,15 @@ class Sandbox:
     @property
     def ended(self) -> bool:
         return self.status in (SandboxStatus.STOPPING, SandboxStatus.STOPPED, SandboxStatus.FAILED)
+
+    @property
+    def attribution(self) -> Attribution:
+        """Return whose use it is, whoever ends it."""
+        return Attribution.of(
+            actor_id=self.created_by_actor or "",
+            person_id=self.created_by_user,
+            agent_id="" if self.agent_id is None else ids.show("agent", self.agent_id),
+        )
 
     def registered(self, *, address: str, access_token: str) -> Self:
         """Return it with the program's address; raise `InvalidTransition` for a second, different registration."""

@@ -1,11 +1,12 @@
 """Use cases of sandboxes: start, register, execute, files, stop. Commit first, then act, under repeatable names."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from shared.audit import service as audit
 from shared.billing import service as billing
+from shared.billing.service import DryRun, Estimate, SandboxTime
 from shared.events import service as events
 from shared.kernel import clock, db, ids
 from shared.kernel.caller import Caller
@@ -15,7 +16,7 @@ from shared.kernel.pagination import Slice
 from shared.quotas import service as quotas
 from shared.quotas.model import Look
 from shared.quotas.plans import Resource
-from shared.sandboxes import ending, fargate, program, step_functions, store
+from shared.sandboxes import ending, estimating, fargate, program, step_functions, store
 from shared.sandboxes.ending import cost_so_far, end, end_in, end_overdue, stop_task_of
 from shared.sandboxes.model import (
     Command,
@@ -28,9 +29,10 @@ from shared.sandboxes.model import (
     StopReason,
     program_address,
 )
+from shared.sandboxes.retention import forget_ended
 
-# The door to how sandboxes end.
-__all__ = ["cost_so_far", "end", "end_in", "end_overdue", "stop_task_of"]
+# The door to how sandboxes end, and are forgotten.
+__all__ = ["cost_so_far", "end", "end_in", "end_overdue", "forget_ended", "stop_task_of"]
 
 TEMPLATE = "python"
 CPU_UNITS = 256
@@ -45,6 +47,8 @@ def create(tx: Tx, caller: Caller, *, ttl_s: int, metadata: dict[str, str]) -> S
         sandbox_id=ids.new(),
         run_id=None,
         created_by_user=caller.person_id,
+        created_by_actor=caller.actor_id,
+        agent_id=None,
         template=TEMPLATE,
         cpu_units=CPU_UNITS,
         memory_mib=MEMORY_MIB,
@@ -52,7 +56,8 @@ def create(tx: Tx, caller: Caller, *, ttl_s: int, metadata: dict[str, str]) -> S
         expires_at=now + timedelta(seconds=ttl_s),
     )
     assert sandbox is not None  # noqa: S101 - only a run's sandbox can be there already
-    quotas.allocate(tx, caller.org_id, Resource.SANDBOXES, holder=ids.show("sbx", sandbox.id))
+    shown, estimate = ids.show("sbx", sandbox.id), estimate_sandbox(tx, caller, ttl_s=ttl_s)
+    quotas.allocate(tx, caller.org_id, Resource.SANDBOXES, holder=shown)
     billing.hold(
         tx,
         caller,
@@ -60,14 +65,33 @@ def create(tx: Tx, caller: Caller, *, ttl_s: int, metadata: dict[str, str]) -> S
         source_id=ending.source(sandbox),
         expires_at=sandbox.expires_at + timedelta(hours=1),
     )
+    billing.note_estimate(tx, caller, subject=shown, kind="sandbox", estimate=estimate)
     ending.record(tx, caller, "sandbox.create", sandbox)
     return sandbox
 
 
-def launch_for_run(caller: Caller, *, run_id: UUID, on_behalf_of: UUID | None, ttl_s: int, wake_token: str) -> Sandbox:
+def estimate_sandbox(tx: Tx, caller: Caller, *, ttl_s: int) -> Estimate:
+    """Return what a sandbox costs that may live for so long."""
+    return estimating.estimate(tx, only_own=caller.only_own, template=TEMPLATE, ttl_s=ttl_s, price=worst_case_cost)
+
+
+def dry_run(tx: Tx, caller: Caller, *, ttl_s: int) -> DryRun:
+    """Return what such a sandbox costs, and what `create` would refuse it with just now. Nothing is changed."""
+    estimate = estimate_sandbox(tx, caller, ttl_s=ttl_s)
+    refusal = billing.first_refusal(
+        lambda: quotas.check(tx, caller.org_id, Resource.SANDBOXES),
+        lambda: billing.check_affordable(tx, estimate.worst_microusd),
+    )
+    return DryRun("sandbox", estimate, refusal)
+
+
+def launch_for_run(
+    caller: Caller, *, run_id: UUID, agent_id: UUID, on_behalf_of: UUID | None, ttl_s: int, wake_token: str
+) -> Sandbox:
     """Give a run its one sandbox and wake it once that is ready; called again, nothing is started twice.
 
-    `on_behalf_of` is the person who started the run, where a person did: the sandbox is theirs.
+    `on_behalf_of` is the person who started the run, where a person did: the sandbox is theirs. Its use is the
+    agent's, and of those on whose behalf the caller acts.
     """
     with db.tenant(caller) as tx:
         sandbox = store.find_by_run(tx, run_id)
@@ -77,6 +101,8 @@ def launch_for_run(caller: Caller, *, run_id: UUID, on_behalf_of: UUID | None, t
                 sandbox_id=ids.new(),
                 run_id=run_id,
                 created_by_user=on_behalf_of,
+                created_by_actor=caller.attribution.person_id or caller.attribution.key_id or caller.actor_id,
+                agent_id=agent_id,
                 template=TEMPLATE,
                 cpu_units=CPU_UNITS,
                 memory_mib=MEMORY_MIB,
@@ -229,6 +255,11 @@ def holders(tx: Tx, look: Look) -> list[tuple[UUID, int]]:
 
 def of_run(tx: Tx, run_id: UUID) -> Sandbox | None:
     return store.find_by_run(tx, run_id)
+
+
+def time_used(tx: Tx, since: datetime) -> SandboxTime:
+    """Return what the tenant's ended sandboxes that were started since then were paid for, and were used."""
+    return SandboxTime(**store.time_used(tx, since=since))
 
 
 def list_sandboxes(tx: Tx, caller: Caller, asked: Slice) -> list[Sandbox]:

@@ -10,14 +10,15 @@ from shared.kernel.db import Row, Tx
 from shared.kernel.pagination import Slice
 from shared.sandboxes.model import Command, Sandbox, SandboxStatus, StopReason
 
-COLUMNS: LiteralString = """id, run_id, created_by_user, template, cpu_units, memory_mib, status, reason, task_arn,
-    address, access_token, wake_token, cost_microusd, metadata, created_at, ready_at, stopped_at, expires_at"""
+COLUMNS: LiteralString = """id, run_id, created_by_user, created_by_actor, agent_id, template, cpu_units, memory_mib,
+    status, reason, task_arn, address, access_token, wake_token, cost_microusd, metadata, created_at, ready_at,
+    stopped_at, expires_at"""
 INSERT: LiteralString = (
     """
-    INSERT INTO sandboxes (id, org_id, run_id, created_by_user, template, cpu_units, memory_mib, status, metadata,
-                           expires_at)
-    VALUES (%(id)s, current_setting('app.current_org_id')::uuid, %(run_id)s, %(created_by_user)s, %(template)s,
-            %(cpu_units)s, %(memory_mib)s, 'starting', %(metadata)s, %(expires_at)s)
+    INSERT INTO sandboxes (id, org_id, run_id, created_by_user, created_by_actor, agent_id, template, cpu_units,
+                           memory_mib, status, metadata, expires_at)
+    VALUES (%(id)s, current_setting('app.current_org_id')::uuid, %(run_id)s, %(created_by_user)s, %(created_by_actor)s,
+            %(agent_id)s, %(template)s, %(cpu_units)s, %(memory_mib)s, 'starting', %(metadata)s, %(expires_at)s)
     ON CONFLICT (run_id) WHERE run_id IS NOT NULL DO NOTHING
     RETURNING """
     + COLUMNS
@@ -84,6 +85,24 @@ LOSE_COMMANDS: LiteralString = """
     UPDATE sandbox_commands SET status = 'lost', ended_at = now()
      WHERE sandbox_id = %(sandbox_id)s AND status = 'running'
 """
+# What was paid for, and the time in which at least one command ran: two at once are no more than one.
+TIME_USED: LiteralString = """
+    WITH paid AS (
+        SELECT id, cost_microusd, tstzrange(ready_at, least(stopped_at, expires_at)) AS span
+          FROM sandboxes
+         WHERE created_at >= %(since)s AND ready_at IS NOT NULL AND least(stopped_at, expires_at) > ready_at
+           AND stopped_at IS NOT NULL
+    ), busy AS (
+        SELECT unnest(range_agg(paid.span * tstzrange(command.created_at, command.ended_at))) AS span
+          FROM paid JOIN sandbox_commands command ON command.sandbox_id = paid.id
+         WHERE command.ended_at > command.created_at
+         GROUP BY paid.id
+    )
+    SELECT count(*) AS sandboxes, coalesce(sum(cost_microusd), 0)::bigint AS cost_microusd,
+           coalesce(sum(ceil(extract(epoch FROM upper(span) - lower(span)))), 0)::bigint AS paid_s,
+           coalesce((SELECT ceil(sum(extract(epoch FROM upper(span) - lower(span)))) FROM busy), 0)::bigint AS busy_s
+      FROM paid
+"""
 
 
 def insert(
@@ -92,6 +111,8 @@ def insert(
     sandbox_id: UUID,
     run_id: UUID | None,
     created_by_user: UUID | None,
+    created_by_actor: str,
+    agent_id: UUID | None,
     template: str,
     cpu_units: int,
     memory_mib: int,
@@ -105,6 +126,8 @@ def insert(
             "id": sandbox_id,
             "run_id": run_id,
             "created_by_user": created_by_user,
+            "created_by_actor": created_by_actor,
+            "agent_id": agent_id,
             "template": template,
             "cpu_units": cpu_units,
             "memory_mib": memory_mib,
@@ -220,6 +243,11 @@ def end_command(tx: Tx, command_id: UUID, result: dict[str, Any]) -> Command | N
         },
     ).fetchone()
     return None if row is None else Command(**row)
+
+
+def time_used(tx: Tx, *, since: datetime) -> Row:
+    (row,) = tx.execute(TIME_USED, {"since": since})
+    return row
 
 
 def lose_commands(tx: Tx, sandbox_id: UUID) -> None:

@@ -8,6 +8,13 @@ from enum import StrEnum
 from uuid import UUID
 
 from shared.kernel import ids
+from shared.kernel.errors import InvalidRequest
+
+
+class BadUsageMessage(InvalidRequest):
+    """A message of metered usage is malformed: it waits among the dead letters and none of it was counted."""
+
+    code = "bad_usage_message"
 
 
 class UsageKind(StrEnum):
@@ -53,6 +60,17 @@ class UnitPrice:
 
 
 FREE = UnitPrice(Decimal(0), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """Use that was measured and has no price yet; `source_id` names its cause, under which it counts once."""
+
+    kind: UsageKind
+    quantity: int
+    source_id: str
+    occurred_at: datetime
+    dimensions: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from uuid import UUID
 
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 from shared.kernel.errors import InvalidRequest
 from shared.kernel.pagination import Slice
-from shared.usage import store
-from shared.usage.model import FREE, NewEvent, UnitPrice, UsageEvent, UsageKind, UsageTotal
+from shared.usage import queue, store
+from shared.usage.ingest_schemas import UsageMessage
+from shared.usage.model import FREE, Metered, NewEvent, UnitPrice, UsageEvent, UsageKind, UsageTotal
 
 
 def record(
@@ -53,6 +55,11 @@ def record_batch(tx: Tx, caller: Caller, events: Sequence[NewEvent]) -> list[New
         attributed = event if known.keys() <= event.dimensions.keys() else _attributed(event, known)
         once.setdefault((event.source_id, event.kind), attributed)
     return store.insert_events(tx, caller.org_id, [once[key] for key in sorted(once)]) if once else []
+
+
+def put_on_queue(org_id: UUID, events: Sequence[Metered]) -> None:
+    """Hand over what was measured elsewhere, to be metered soon; raise `Unavailable`: then send all of it again."""
+    queue.put(UsageMessage.write(org_id, events))
 
 
 def _attributed(event: NewEvent, known: Mapping[str, str]) -> NewEvent:

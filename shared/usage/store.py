@@ -1,7 +1,7 @@
 """SQL of the usage ledger."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
@@ -34,7 +34,8 @@ INSERT_EVENTS: LiteralString = """
     RETURNING id
 """
 LIST_EVENTS: LiteralString = """
-    SELECT id, kind, quantity, unit, unit_price_microusd, price_units, cost_microusd, source_id, dimensions, occurred_at, recorded_at
+    SELECT id, kind, quantity, unit, unit_price_microusd, price_units, cost_microusd, source_id, dimensions,
+           occurred_at, recorded_at
       FROM usage_events
      WHERE (%(before)s::uuid IS NULL OR id < %(before)s)
        AND (%(kind)s::text IS NULL OR kind = %(kind)s)
@@ -54,20 +55,26 @@ def insert_events(tx: Tx, org_id: UUID, events: Sequence[NewEvent]) -> list[NewE
         INSERT_EVENTS,
         {
             "org_id": org_id,
-            "ids": [event.id for event in events],
-            "kinds": [event.kind.value for event in events],
-            "quantities": [event.quantity for event in events],
-            "units": [event.kind.unit for event in events],
-            "unit_prices": [event.unit_price.microusd for event in events],
-            "price_units": [event.unit_price.units for event in events],
-            "costs": [event.cost_microusd for event in events],
+            "ids": _array(event.id for event in events),
+            "kinds": _array(event.kind for event in events),
+            "quantities": _array(event.quantity for event in events),
+            "units": _array(event.kind.unit for event in events),
+            "unit_prices": _array(event.unit_price.microusd for event in events),
+            "price_units": _array(event.unit_price.units for event in events),
+            "costs": _array(event.cost_microusd for event in events),
+            "occurred": _array(event.occurred_at.isoformat() for event in events),
+            # Others' words: quoted by psycopg, which takes its time over each.
             "source_ids": [event.source_id for event in events],
             "dimensions": [json.dumps(dict(event.dimensions)) for event in events],
-            "occurred": [event.occurred_at for event in events],
         },
     )
     inserted = {row["id"] for row in rows}
     return [event for event in events if event.id in inserted]
+
+
+def _array(values: Iterable[object]) -> str:
+    """Return Postgres's notation of an array whose values need no quotes: numbers, ids, moments, names of ours."""
+    return "{" + ",".join(map(str, values)) + "}"
 
 
 def list_events(tx: Tx, asked: Slice, *, kind: UsageKind | None) -> list[UsageEvent]:

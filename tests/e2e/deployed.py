@@ -60,7 +60,7 @@ class Deployed:
         answer = operator.post("/v1/orgs", json={"name": name, "slug": f"org-{uuid4().hex[:12]}"})
         assert answer.status_code == 201, answer.text
         # What these tests do in minutes, the smallest plan allows in hours.
-        raised = operator.put(f"/v1/orgs/{answer.json()['org']['id']}/quota", json={"plan": "enterprise"})
+        raised = operator.put(f"/v1/orgs/{answer.json()['org']['id']}/subscription", json={"plan": "enterprise"})
         assert raised.status_code == 200, raised.text
         secret = answer.json()["api_key"]["secret"]
         return Tenant(answer.json()["org"]["id"], secret, self.client(secret))

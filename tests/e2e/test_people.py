@@ -25,7 +25,7 @@ def _second_org(home: Deployed, person: Person) -> str:
     made = person.post("/v1/orgs", {"name": "Engines"})
     org_id = str(made["org"]["id"])
     operator = home.client(aws.operator_key(home.home))
-    success(operator.put(f"/v1/orgs/{org_id}/quota", json={"plan": "team"}))
+    success(operator.put(f"/v1/orgs/{org_id}/subscription", json={"plan": "team"}))
     person.work_in(org_id)
     return org_id
 

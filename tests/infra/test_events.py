@@ -1,6 +1,7 @@
 """What happens on the bus reaches the queue that waits for it, as publisher and reader spell it."""
 
 import json
+import re
 from fnmatch import fnmatch
 
 from infra_cdk.constructs.code import REPOSITORY
@@ -41,9 +42,22 @@ def test_schedules_run_as_often_as_they_have_to(templates: Templates) -> None:
     }
     each_minute = {name for name, expression in found.items() if expression == "rate(1 minute)"}
     assert each_minute == {"relay-outbox", "reap"}
-    daily = {name for name, expression in found.items() if expression.startswith(("rate(1 day)", "cron("))}
-    assert daily == {"partition", "reconcile-quotas", "rotate-keys", "tidy", "verify-audit"}
-    assert found.keys() == each_minute | daily
+    assert found.pop("flush-usage") == "rate(5 minutes)"
+    hourly = {name for name, expression in found.items() if re.fullmatch(r"cron\(\d+ \* .*", expression)}
+    assert hourly == {"meter-storage", "renew-subscriptions"}
+    daily = {name for name, expression in found.items() if expression.startswith(("rate(1 day)", "cron("))} - hourly
+    nightly = f"runyard-{templates.stage}-aggregate-usage"  # a state machine of the stack usage
+    assert daily == {
+        nightly,
+        "partition",
+        "reconcile-quotas",
+        "retain",
+        "rotate-keys",
+        "tidy",
+        "verify-audit",
+        "verify-ledger",
+    }
+    assert found.keys() == each_minute | hourly | daily
 
 
 def test_letters_are_sent_by_the_reader_of_the_queue_that_functions_are_told(templates: Templates) -> None:
@@ -55,6 +69,15 @@ def test_letters_are_sent_by_the_reader_of_the_queue_that_functions_are_told(tem
     assert told == {None, name}
     (sender,) = templates.resources("AWS::SES::EmailIdentity")
     assert sender.properties["EmailIdentity"]
+
+
+def test_usage_is_metered_by_the_reader_of_the_queue_that_functions_are_told(templates: Templates) -> None:
+    name = f"runyard-{templates.stage}-record-usage"
+    assert name in {queue.properties["QueueName"] for queue in templates.resources("AWS::SQS::Queue")}
+    told = {
+        function.properties["Environment"]["Variables"].get("RUNYARD_USAGE_QUEUE") for function in templates.functions()
+    }
+    assert told == {None, name}
 
 
 def test_the_sandboxs_image_is_built_for_arm_from_the_sandboxs_files_alone(prod: Templates) -> None:

@@ -17,7 +17,8 @@ SIGN_IN = {
     "GET /.well-known/jwks.json",
     "GET /.well-known/openid-configuration",
 }
-PUBLIC = {"GET /v1/health", "POST /v1/sandboxes/register", *SIGN_IN, *NOTHING_ELSE}
+ON_OFFER = {"GET /v1/plans", "GET /v1/price-book", "GET /v1/price-book/{proxy+}"}
+PUBLIC = {"GET /v1/health", *ON_OFFER, "POST /v1/sandboxes/register", *SIGN_IN, *NOTHING_ELSE}
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,10 @@ PUBLIC = {"GET /v1/health", "POST /v1/sandboxes/register", *SIGN_IN, *NOTHING_EL
         ("PUT", "/v1/sandboxes/sbx_1/files/a/b.txt", "commands"),
         ("POST", "/v1/chat/completions", "inference"),
         ("GET", "/v1/audit-events", "audit"),
+        ("GET", "/v1/price-book", "prices"),
+        ("GET", "/v1/price-book/models/gpt-5", "prices"),
+        ("GET", "/v1/reports/forecast", "advice"),
+        ("GET", "/v1/reports/advice", "advice"),
         ("POST", "/v1/auth/login", "auth"),
         ("GET", "/v1/auth/oauth/google/start", "logins"),
         ("GET", "/v1/auth/sso/org_1/callback", "logins"),

@@ -7,7 +7,7 @@ from typing import Any
 from infra_cdk.functions import STEPS
 from infra_cdk.stacks.runs import DEFINITION
 from tests.infra.call_graph import REPOSITORY
-from tests.infra.conftest import Templates
+from tests.infra.conftest import Resource, Templates
 
 type State = dict[str, Any]
 
@@ -128,9 +128,15 @@ def test_waiting_for_a_sandbox_has_an_end() -> None:
     assert MACHINE["TimeoutSeconds"] == 7200
 
 
+def deployed(templates: Templates) -> Resource:
+    name = f"runyard-{templates.stage}-agent-run"
+    machines = templates.resources("AWS::StepFunctions::StateMachine")
+    (machine,) = (machine for machine in machines if machine.properties["StateMachineName"] == name)
+    return machine
+
+
 def test_the_deployed_machine_is_this_definition_with_every_name_filled_in(templates: Templates) -> None:
-    (machine,) = templates.resources("AWS::StepFunctions::StateMachine")
-    assert machine.properties["StateMachineName"] == f"runyard-{templates.stage}-agent-run"
+    machine = deployed(templates)
     assert machine.properties["DefinitionSubstitutions"].keys() == STEPS.keys()
     definition = machine.properties["DefinitionString"]
     assert json.loads(definition) == MACHINE
@@ -138,7 +144,7 @@ def test_the_deployed_machine_is_this_definition_with_every_name_filled_in(templ
 
 
 def test_the_machine_logs_what_happens_but_not_what_is_said(templates: Templates) -> None:
-    (machine,) = templates.resources("AWS::StepFunctions::StateMachine")
+    machine = deployed(templates)
     logging = machine.properties["LoggingConfiguration"]
     assert (logging["Level"], logging["IncludeExecutionData"]) == ("ALL", False)
     assert machine.properties["TracingConfiguration"] == {"Enabled": True}
@@ -146,7 +152,7 @@ def test_the_machine_logs_what_happens_but_not_what_is_said(templates: Templates
 
 def test_whoever_starts_runs_knows_the_machine_by_its_deployed_name(templates: Templates) -> None:
     variable = "RUNYARD_RUN_MACHINE_ARN"
-    (machine,) = templates.resources("AWS::StepFunctions::StateMachine")
+    machine = deployed(templates)
     told = [
         json.dumps(function.properties["Environment"]["Variables"][variable])
         for function in templates.functions()

@@ -72,6 +72,9 @@ def belongings_of(call: Call, owner: Caller, *, nickname: str) -> dict[str, str]
         row = tx.execute("SELECT id FROM credit_entries ORDER BY id LIMIT 1").fetchone()
         assert row is not None
         found["entry"] = ids.show("entry", row["id"])
+        row = tx.execute("SELECT id FROM credit_lots ORDER BY id LIMIT 1").fetchone()
+        assert row is not None
+        found["lot"] = ids.show("lot", row["id"])
         row = tx.execute("SELECT id FROM usage_events ORDER BY id LIMIT 1").fetchone()
         found["usage"] = ids.show("usage", row["id"] if row else ids.new())
     return found

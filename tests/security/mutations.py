@@ -62,7 +62,7 @@ class World:
     def owner(self) -> Caller:
         limits = {Resource.MEMBERS: 10}
         with db.tenant(self.org) as tx:
-            quotas.set_limits(tx, self.operator, self.org.org_id, plan=None, quotas=limits, rates={})
+            quotas.set_limits(tx, self.operator, self.org.org_id, quotas=limits)
         return joined(self.org, Role.OWNER)
 
     @cached_property
@@ -277,6 +277,27 @@ def _grant_credits(world: World, route: str) -> Answer:
     return world.ask(route, world.operator, json=body)
 
 
+def _refund_credits(world: World, route: str) -> Answer:
+    world.credits  # noqa: B018 - nothing is spent without
+    with db.tenant(world.org) as tx:
+        billing.charge(tx, world.org, amount_microusd=5, source_id="test", reason="to test with")
+    return _grant_credits(world, route)
+
+
+def _record_usage(world: World, route: str) -> Answer:
+    event = {"kind": "api_calls", "quantity": 1, "source_id": "s"}
+    return world.ask(route, world.operator, json={"org_id": ids.show("org", world.org.org_id), "events": [event]})
+
+
+def _set_plan(world: World, route: str) -> Answer:
+    return world.ask(route, world.operator, json={"plan": "pro"})
+
+
+def _change_plan(world: World, route: str) -> Answer:
+    assert _set_plan(world, f"PUT {_ORG}/subscription").status == 200
+    return world.ask(route, json={"plan": "free"})
+
+
 def _delete_sso(world: World, route: str) -> Answer:
     assert world.put_sso().status == 200
     return world.ask(route)
@@ -381,6 +402,11 @@ AUDITED: Mapping[str, Audited] = dict(
         ),
         _plain("DELETE /v1/memories/{memory_id}", "memory.delete", memory_id="memory"),
         _special("POST /v1/credits/grants", "credits.grant", _grant_credits),
+        _special("POST /v1/credits/adjustments", "credits.adjust_up", _grant_credits),
+        _special("POST /v1/credits/refunds", "credits.refund", _refund_credits),
+        _special("PUT /v1/subscription", "subscription.change", _change_plan),
+        _special(f"PUT {_ORG}/subscription", "subscription.change", _set_plan),
+        _special("POST /v1/usage/events", "usage.record", _record_usage),
         _special("POST /v1/sandboxes", "sandbox.create", lambda w, r: _with_credits(w, r, {"ttl_s": _TTL_S})),
         _special("POST /v1/sandboxes/register", "sandbox.ready", lambda w, r: w.ask(r, json=w.registration)),
         _plain(f"POST {_SANDBOX}/commands", "command.create", {"shell": "true"}, sandbox_id="sandbox"),
@@ -393,8 +419,10 @@ _LEDGER = "creates nothing; what it used and cost is in the usage ledger, which 
 _NOTHING_YET = "changes nothing of anybody's yet; the step that follows its letter is written down"
 EXEMPT: Mapping[str, str] = {
     "POST /v1/chat/completions": _LEDGER,
+    "POST /v1/subscription/preview": "tells what a change would mean and makes none",
     "POST /v1/embeddings": _LEDGER,
     "POST /v1/memories/search": _LEDGER,
+    "POST /v1/estimates": "only tells what something would cost",
     "POST /v1/auth/register": _NOTHING_YET,
     "POST /v1/auth/forgot-password": _NOTHING_YET,
     "POST /v1/me/identities/{provider}/start": "changes nothing yet; the identity is written down when it is added",

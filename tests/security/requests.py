@@ -21,6 +21,9 @@ _ID = re.compile(r"^\^([a-z]+)_\[0-7\]")
 _PROVES_ITSELF = "whoever signs in has nothing to show yet"
 PUBLIC = {
     ("GET", "/v1/health"): "tells nothing of any tenant",
+    ("GET", "/v1/plans"): "what is on offer is for everybody",
+    ("GET", "/v1/price-book"): "what is on offer is for everybody",
+    ("GET", "/v1/price-book/models/{model}"): "what is on offer is for everybody",
     ("POST", "/v1/sandboxes/register"): "has a one-time token of its own",
     ("GET", "/.well-known/jwks.json"): "public keys",
     ("GET", "/.well-known/openid-configuration"): "tells nothing of any tenant",

@@ -72,7 +72,7 @@ def test_events_without_a_month_are_kept_and_moved_once_it_is_made(
     )
     with db.tenant(org) as tx:
         assert audit.verify(tx).faults == ()
-    assert partition.handler({}, Context()) ["audit_events"] == 2
+    assert partition.handler({}, Context())["audit_events"] == 2
     assert months(services, database) == ["2020_01", "2020_02", *ahead(4), "default"]
     with psycopg.connect(services.superuser_url(database)) as connection:
         rows = connection.execute(
@@ -86,7 +86,7 @@ def test_events_without_a_month_are_kept_and_moved_once_it_is_made(
     with db.tenant(org) as tx:
         found = audit.verify(tx)
     assert (found.events, found.faults) == (5, ())
-    assert partition.handler({}, Context()) ["audit_events"] == 0
+    assert partition.handler({}, Context())["audit_events"] == 0
 
 
 def test_a_new_month_is_as_closed_as_the_others_and_chains_what_it_is_given(
@@ -119,7 +119,7 @@ def test_the_owners_password_comes_from_its_secret_in_aws(
         monkeypatch.setenv("RUNYARD_MIGRATION_DATABASE_URL", without)
         monkeypatch.setenv("RUNYARD_MIGRATION_SECRET_ARN", arn)
         settings.forget()
-        assert partition.handler({}, Context()) ["audit_events"] == 0
+        assert partition.handler({}, Context())["audit_events"] == 0
 
 
 @pytest.fixture

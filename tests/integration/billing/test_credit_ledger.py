@@ -296,7 +296,8 @@ def test_a_grant_and_a_refund_are_on_the_audit_trail_with_their_entry(org: Calle
         ("UPDATE credit_entries SET held_after_microusd = 61 WHERE kind = 'hold'", "entry.held_after", True),
         ("DELETE FROM credit_entries WHERE kind = 'hold'", "entries.in_order", True),
         ("UPDATE credit_accounts SET granted_microusd = 101", "account.granted", False),
-        ("UPDATE credit_holds SET status = 'released'", "account.held", False),
+        ("UPDATE credit_accounts SET held_microusd = 61", "account.held", False),
+        ("UPDATE credit_holds SET status = 'released'", "hold.closed", True),
     ],
 )
 def test_a_ledger_that_somebody_meddled_with_is_found_out(

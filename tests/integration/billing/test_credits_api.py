@@ -32,6 +32,8 @@ def test_a_new_tenant_has_no_credits(call: Call, org: Caller) -> None:
         "refunded_microusd": 0,
         "settled_microusd": 0,
         "expired_microusd": 0,
+        "owed_microusd": 0,
+        "expires_next": None,
     }
 
 

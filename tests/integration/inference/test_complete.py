@@ -133,13 +133,8 @@ def test_a_budget_cuts_the_answer_short_rather_than_be_exceeded(funded: Caller, 
 
 
 def _worst_case(*, output_tokens: int) -> int:
-    return billing.price_of_tokens(
-        "runyard-offline",
-        input_tokens=HELLO.most_input_tokens(),
-        cached_tokens=0,
-        output_tokens=output_tokens,
-        at=clock.now(),
-    )
+    price = billing.token_price("runyard-offline", at=clock.now())
+    return price.most(input_tokens=HELLO.most_input_tokens(), output_tokens=output_tokens)
 
 
 def test_a_budget_that_buys_no_token_is_told_so_before_the_call(funded: Caller, provider: Provider) -> None:

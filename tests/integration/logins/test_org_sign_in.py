@@ -46,7 +46,7 @@ def owning(email: str, *, seats: int = 10) -> Caller:
 
 def set_seats(owner: Caller, seats: int) -> None:
     with db.tenant(owner) as tx:
-        quotas.set_limits(tx, owner, owner.org_id, plan=None, quotas={Resource.MEMBERS: seats}, rates={})
+        quotas.set_limits(tx, owner, owner.org_id, quotas={Resource.MEMBERS: seats})
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ class People:
         owner = self._exists(name, org_id=org_id, role=Role.OWNER)
         with db.tenant(owner) as tx:
             orgs.create_org(tx, owner, org_id=org_id, name=f"{name}'s org", owner=owner.person_id)
-            quotas.set_limits(tx, owner, org_id, plan=None, quotas={Resource.MEMBERS: seats}, rates={})
+            quotas.set_limits(tx, owner, org_id, quotas={Resource.MEMBERS: seats})
         return owner
 
     def joins(self, owner: Caller, name: str, role: Role) -> Caller:

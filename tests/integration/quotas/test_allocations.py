@@ -22,7 +22,7 @@ _RUNS = Resource.CONCURRENT_RUNS
 
 def allow(org: Caller, resource: Resource, limit: int) -> None:
     with db.tenant(org) as tx:
-        quotas.set_limits(tx, org, org.org_id, plan=None, quotas={resource: limit}, rates={})
+        quotas.set_limits(tx, org, org.org_id, quotas={resource: limit})
 
 
 def used(org: Caller, resource: Resource = _RUNS) -> int:
@@ -42,6 +42,7 @@ def release(org: Caller, holder: str, *, resource: Resource = _RUNS) -> bool:
 
 def test_a_plans_quota_can_be_used_up_and_not_exceeded(org: Caller) -> None:
     limit = PLANS["free"].quotas[_RUNS]
+    assert limit is not None
     for number in range(limit):
         allocate(org, f"run_{number}")
     with pytest.raises(QuotaExceeded, match=f"may have {limit} runs at once and has {limit}"):

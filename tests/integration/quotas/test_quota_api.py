@@ -1,7 +1,9 @@
 """HTTP API of quotas, and what the quotas stop: runs, sandboxes, memories."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -14,12 +16,12 @@ from shared.agents import service as agents
 from shared.agents.model import AgentConfig
 from shared.audit import service as audit
 from shared.billing import service as billing
-from shared.kernel import db, ids
+from shared.kernel import clock, db, ids
 from shared.kernel.caller import Caller
-from shared.kernel.errors import QuotaExceeded
+from shared.kernel.errors import PlanLimitReached, QuotaExceeded
 from shared.kernel.pagination import Slice
 from shared.quotas import service as quotas
-from shared.quotas.plans import PLANS, Resource
+from shared.quotas.plans import PLANS, Allowance, Resource
 from shared.runs import ending, machine
 from shared.runs.model import EndReason, diagnose
 from shared.sandboxes import service as sandboxes
@@ -40,7 +42,7 @@ def path(org: Caller) -> str:
 def allow(org: Caller, **limits: int) -> None:
     with db.tenant(org) as tx:
         named = {Resource(name): limit for name, limit in limits.items()}
-        quotas.set_limits(tx, org, org.org_id, plan=None, quotas=named, rates={})
+        quotas.set_limits(tx, org, org.org_id, quotas=named)
 
 
 def used(org: Caller) -> dict[str, int]:
@@ -76,42 +78,52 @@ def test_another_orgs_quota_does_not_exist(call: Call, org: Caller, rival: Calle
 
 
 def test_only_the_operator_sets_limits(call: Call, org: Caller, operator: Caller) -> None:
-    assert call(api.handler, "PUT", path(org), org, json={"plan": "team"}).status == 403
-    wanted = {"plan": "pro", "quotas": {"members": 8}, "rates": {"model": 1200}}
+    assert call(api.handler, "PUT", path(org), org, json={"quotas": {"members": 8}}).status == 403
+    wanted = {"quotas": {"members": 8}, "rates": {"model": 1200}, "monthly": {"memories": 9}, "retention_days": 40}
     answer = call(api.handler, "PUT", path(org), operator, json=wanted)
     assert answer.status == 200
     assert answer.json == call(api.handler, "GET", path(org), org).json
-    assert answer.json["plan"] == "pro"
+    assert answer.json["plan"] == "free"
     assert answer.json["quotas"]["members"]["limit"] == 8
-    assert answer.json["quotas"]["sandboxes"]["limit"] == PLANS["pro"].quotas[Resource.SANDBOXES]
+    assert answer.json["quotas"]["sandboxes"]["limit"] == PLANS["free"].quotas[Resource.SANDBOXES]
+    assert (answer.json["monthly"], answer.json["retention_days"]) == ({"memories": {"limit": 9, "used": 0}}, 40)
     assert answer.json["rates"]["model"]["org"] == {"per_minute": 1200, "burst": 200}
 
 
 def test_what_is_not_named_stays_and_null_takes_the_plans_own_again(call: Call, org: Caller, operator: Caller) -> None:
     call(api.handler, "PUT", path(org), operator, json={"quotas": {"members": 8, "sandboxes": 0}})
+    call(api.handler, "PUT", path(org), operator, json={"monthly": {"memories": 9}, "retention_days": 40})
     answer = call(api.handler, "PUT", path(org), operator, json={"quotas": {"members": None}})
+    assert (answer.json["monthly"]["memories"]["limit"], answer.json["retention_days"]) == (9, 40)
     assert answer.json["quotas"]["members"]["limit"] == PLANS["free"].quotas[Resource.MEMBERS]
     assert answer.json["quotas"]["sandboxes"]["limit"] == 0
+    nothing = {"monthly": {"memories": None}, "retention_days": None}
+    answer = call(api.handler, "PUT", path(org), operator, json=nothing)
+    assert (answer.json["monthly"]["memories"]["limit"], answer.json["retention_days"]) == (1000, 7)
 
 
 def test_what_the_operator_sets_is_in_the_orgs_audit_trail(call: Call, org: Caller, operator: Caller) -> None:
-    call(api.handler, "PUT", path(org), operator, json={"plan": "pro", "quotas": {"members": 8}})
+    call(api.handler, "PUT", path(org), operator, json={"quotas": {"members": 8}})
     with db.tenant(org) as tx:
         event = audit.list_events(tx, Slice(limit=1, before=None), action="quota.update", resource_id=None)[0]
     assert (event.actor, event.resource_id) == (operator.actor_id, ids.show("org", org.org_id))
     assert event.old == {"plan": "free", "quotas": {}, "rates": {}}
-    assert event.new == {"plan": "pro", "quotas": {"members": 8}, "rates": {}}
+    assert event.new == {"plan": "free", "quotas": {"members": 8}, "rates": {}}
 
 
 def test_there_is_no_quota_of_an_org_that_there_is_not(call: Call, operator: Caller) -> None:
     nowhere = replace(operator, org_id=ids.new())
-    assert call(api.handler, "PUT", path(nowhere), operator, json={"plan": "pro"}).status == 404
+    assert call(api.handler, "PUT", path(nowhere), operator, json={"quotas": {"members": 2}}).status == 404
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        {"plan": "platinum"},
+        {"plan": "pro"},
+        {"monthly": {"memories": -1}},
+        {"monthly": {"runs": 1}},
+        {"retention_days": 0},
+        {"retention_days": "long"},
         {"quotas": {"dirigibles": 1}},
         {"quotas": {"members": -1}},
         {"quotas": {"members": 2**63}},
@@ -128,7 +140,7 @@ def test_new_rates_reach_whoever_signs_in_next(call: Call, org: Caller, operator
     call(api.handler, "PUT", path(org), operator, json={"rates": {"read": 60}})
     with db.tenant(org) as tx:
         limits, _ = quotas.limits_and_status(tx, org.org_id)
-    assert "org.read=60/10" in quotas.rates_of(limits.plan.name, limits.overrides.to_json(), None)
+    assert "org.read=60/30" in quotas.rates_of(limits.plan.name, limits.overrides.to_json(), None)
 
 
 # --- runs --------------------------------------------------------------------------------------------------------
@@ -145,6 +157,9 @@ def test_a_run_beyond_the_quota_is_refused_and_costs_nothing(
     answer = call(runs_api.handler, "POST", f"/v1/agents/{agent_id}/runs", org, json={"input": "More"})
     assert (answer.status, answer.error, answer.json["error"]["param"]) == (403, "quota_exceeded", "concurrent_runs")
     assert "may have 1 runs at once and has 1" in answer.json["error"]["message"]
+    told = answer.json["error"]["details"]
+    assert (told["resource"], told["limit"], told["used"], told["plan"]) == ("concurrent_runs", 1, 1, "free")
+    assert "cancel one" in told["lift"]
     with db.tenant(org) as tx:
         assert billing.balance(tx) == before
 
@@ -268,3 +283,95 @@ def test_the_same_memory_saved_again_counts_once(call: Call, org: Caller, provid
     for _ in range(2):
         assert call(memory_api.handler, "POST", "/v1/memories", org, json=body, headers=headers).status == 201
     assert used(org) == {"memories": 1, "storage_bytes": 5}
+
+
+def allow_a_month(org: Caller, memories: int) -> None:
+    with db.tenant(org) as tx:
+        quotas.set_limits(tx, org, org.org_id, monthly={Allowance.MEMORIES: memories})
+
+
+def saved_this_month(call: Call, org: Caller) -> int:
+    return int(call(api.handler, "GET", path(org), org).json["monthly"]["memories"]["used"])
+
+
+def test_a_memory_beyond_the_months_allowance_is_refused_before_it_costs_anything(
+    call: Call, org: Caller, provider: Provider
+) -> None:
+    grant(org)
+    allow_a_month(org, 1)
+    first = save(call, org, "One")
+    with db.tenant(org) as tx:
+        before = billing.balance(tx)
+    answer = save(call, org, "Two")
+    assert (answer.status, answer.error, answer.json["error"]["param"]) == (403, "plan_limit_reached", "memories")
+    told = answer.json["error"]["details"]
+    assert (told["resource"], told["limit"], told["used"], told["plan"]) == ("monthly_memories", 1, 1, "free")
+    with db.tenant(org) as tx:
+        assert billing.balance(tx) == before
+    # Deleting makes room for what is held, and gives the month nothing back.
+    call(memory_api.handler, "DELETE", f"/v1/memories/{first.json['id']}", org)
+    assert save(call, org, "Three").error == "plan_limit_reached"
+    assert used(org) == {}
+
+
+def test_a_memory_saved_again_spends_the_months_allowance_once(call: Call, org: Caller, provider: Provider) -> None:
+    grant(org)
+    headers, body = {"idempotency-key": "once"}, {"content": "Hello", "subject": "user-1"}
+    for _ in range(2):
+        assert call(memory_api.handler, "POST", "/v1/memories", org, json=body, headers=headers).status == 201
+    assert saved_this_month(call, org) == 1
+
+
+def test_a_new_month_brings_a_new_allowance(org: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    allow_a_month(org, 1)
+    for moment in (datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC), datetime(2027, 2, 1, tzinfo=UTC)):
+        monkeypatch.setattr(clock, "now", lambda moment=moment: moment)
+        spend(org)
+        with pytest.raises(PlanLimitReached, match="had 1"):
+            spend(org)
+
+
+def test_what_was_rolled_back_spent_nothing(org: Caller) -> None:
+    allow_a_month(org, 1)
+    with db.tenant(org) as tx:
+        quotas.spend_allowance(tx, org.org_id, Allowance.MEMORIES)
+        tx.rollback()
+    spend(org)
+
+
+def test_a_plan_without_limit_lets_everything_through_and_counts_it(call: Call, org: Caller) -> None:
+    with db.tenant(org) as tx:
+        quotas.set_plan(tx, org, org.org_id, "pro")
+        quotas.spend_allowance(tx, org.org_id, Allowance.MEMORIES, amount=5_000)
+        quotas.allocate(tx, org.org_id, Resource.MEMORIES, holder="mem_1", amount=50_000)
+        quotas.check(tx, org.org_id, Resource.MEMORIES, amount=2**53)
+        quotas.check_allowance(tx, org.org_id, Allowance.MEMORIES, amount=2**53)
+    answer = call(api.handler, "GET", path(org), org).json
+    assert answer["quotas"]["memories"] == {"limit": None, "used": 50_000}
+    assert answer["monthly"]["memories"] == {"limit": None, "used": 5_000}
+
+
+def test_many_at_once_never_spend_more_than_the_month_allows(org: Caller) -> None:
+    allow_a_month(org, 10)
+
+    def attempt(_: int) -> bool:
+        try:
+            spend(org)
+        except PlanLimitReached:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(40))) == 10
+
+
+def test_another_orgs_month_is_its_own(org: Caller, rival: Caller) -> None:
+    allow_a_month(org, 1)
+    allow_a_month(rival, 1)
+    spend(org)
+    spend(rival)
+
+
+def spend(org: Caller) -> None:
+    with db.tenant(org) as tx:
+        quotas.spend_allowance(tx, org.org_id, Allowance.MEMORIES)

@@ -145,7 +145,7 @@ def test_a_walk_over_many_pages_finds_what_is_wrong_on_each(
     monkeypatch.setattr(reconciling, "_AT_ONCE", 3)
     things = sorted(ids.new() for _ in range(20))
     with db.tenant(org) as tx:
-        quotas.set_limits(tx, org, org.org_id, plan=None, quotas={_RUNS: 100}, rates={})
+        quotas.set_limits(tx, org, org.org_id, quotas={_RUNS: 100})
     # Every second is counted, and some that there are not.
     allocate(org, *(ids.show("run", thing) for thing in things[::2]), *(ids.show("run", ids.new()) for _ in range(5)))
     an_hour_passes()
@@ -184,7 +184,7 @@ def test_one_tenants_trouble_stops_no_other(
 
 def test_runs_come_and_go_while_they_are_counted_anew(org: Caller, queued: Callable[..., UUID]) -> None:
     with db.tenant(org) as tx:
-        quotas.set_limits(tx, org, org.org_id, plan=None, quotas={_RUNS: 4}, rates={})
+        quotas.set_limits(tx, org, org.org_id, quotas={_RUNS: 4})
     first = queued("first")
     with db.tenant(org) as tx:
         agent_id = runs.get_run(tx, org, first).agent_id

@@ -1,10 +1,12 @@
 """The usage ledger on real Postgres: counted once, together with its effect, and only for its tenant."""
 
 import itertools
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -15,10 +17,12 @@ from shared.kernel.caller import Caller
 from shared.kernel.errors import InvalidRequest
 from shared.kernel.pagination import Slice
 from shared.usage import service
-from shared.usage.model import UsageKind
+from shared.usage.model import NewEvent, UsageKind
 from tests.api_gateway import Answer
+from tests.services import Services
 
 type Call = Callable[..., Answer]
+WAITING: LiteralString = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
 NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)
 
 
@@ -181,7 +185,7 @@ def test_events_are_listed_by_kind_and_page(call: Call, org: Caller) -> None:
     rest = call(handler, "GET", f"/v1/usage/events?kind=tokens_output&limit=2&cursor={first['next_cursor']}", org).json
     assert [event["source_id"] for event in first["data"] + rest["data"]] == ["call:2", "call:1", "call:0"]
     assert (first["has_more"], rest["has_more"]) == (True, False)
-    assert first["data"][0]["dimensions"] == {"model": "gpt-5-mini"}
+    assert first["data"][0]["dimensions"] == {"model": "gpt-5-mini", "key_id": org.actor_id}
     assert call(handler, "GET", "/v1/usage/events?kind=nonsense", org).status == 400
 
 
@@ -195,3 +199,55 @@ def test_reading_usage_takes_a_key_with_the_scope(call: Call, org: Caller, path:
 def test_a_path_that_does_not_exist_is_answered_404_in_the_envelope(call: Call, org: Caller) -> None:
     answer = call(handler, "GET", "/v1/usage/nonsense", org)
     assert (answer.status, answer.error) == (404, "route_not_found")
+
+
+def new(source: str, kind: UsageKind = UsageKind.API_CALLS, quantity: int = 1) -> NewEvent:
+    return NewEvent(kind, quantity, 0, source, NOON, {})
+
+
+def batch(caller: Caller, *events: NewEvent) -> list[str]:
+    """Record a batch and return the sources of what is new."""
+    with db.tenant(caller) as tx:
+        return [event.source_id for event in service.record_batch(tx, caller, events)]
+
+
+def test_of_a_batch_exactly_what_is_new_is_recorded_and_returned(org: Caller) -> None:
+    assert batch(org, new("b"), new("a"), new("b", quantity=9)) == ["a", "b"]
+    assert batch(org, new("c"), new("b"), new("a", UsageKind.CALL_SECONDS)) == ["a", "c"]
+    assert batch(org) == []
+    assert used(org) == {"api_calls": (3, 0), "call_seconds": (1, 0)}
+
+
+def test_batches_in_opposite_order_never_wait_for_each_other_in_a_circle(
+    org: Caller, services: Services, database: str
+) -> None:
+    url = services.superuser_url(database)
+    with (
+        psycopg.connect(url) as blocker,
+        psycopg.connect(url, autocommit=True) as looker,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        blocker.execute("INSERT INTO usage_claims VALUES (%s, 'm', 'api_calls')", (org.org_id,))
+        # Each has claimed one end, or waits for who has, when the middle becomes free.
+        asked = [pool.submit(batch, org, *(new(source) for source in order)) for order in ("amz", "zma")]
+        deadline = time.monotonic() + 30
+        while looker.execute(WAITING, (database,)).fetchone() != (2,):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        blocker.rollback()
+        assert sorted(source for each in asked for source in each.result()) == ["a", "m", "z"]
+
+
+def test_anything_a_source_or_dimension_may_hold_is_stored_as_it_is(org: Caller) -> None:
+    odd = 'a,"b"\\{}\' NULL é \t\n'
+    with db.tenant(org) as tx:
+        service.record_batch(tx, org, [NewEvent(UsageKind.API_CALLS, 2**40, 0, odd, NOON, {"note": odd})])
+        service.record_batch(tx, org, [NewEvent(UsageKind.API_CALLS, 1, 0, "NULL", NOON, {})])
+        found = service.list_events(tx, Slice())
+    assert {event.source_id for event in found} == {odd, "NULL"}
+    assert {event.dimensions.get("note") for event in found} == {odd, None}
+
+
+def test_another_org_cannot_be_recorded_for(org: Caller, rival: Caller) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), db.tenant(org) as tx:
+        service.record_batch(tx, rival, [new("a")])

@@ -25,7 +25,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 def posting(kind: EntryKind, amount: int) -> Posting:
-    return Posting(kind, amount, "source", "reason")
+    return Posting(kind, amount, "source", "reason", ids.new())
 
 
 def open_hold(amount: int) -> Hold:

@@ -25,6 +25,8 @@ EXPECTED = {
     "agents:read": "aaoak",
     "agents:write": "aao-k",
     "audit:read": "aa--k",
+    "billing:read": "aa-ak",
+    "billing:admin": "a---k",
     "credits:read": "aa-ak",
     "inference:read": "aaaak",
     "inference:write": "aaa-k",
@@ -84,8 +86,14 @@ def test_a_viewer_reads_and_changes_nothing_but_their_own_account() -> None:
 
 
 def test_the_operator_alone_reaches_across_tenants() -> None:
-    assert {"orgs:create", "credits:grant", "quotas:write"} == OPERATOR_SCOPES - KEY_SCOPES
-    assert not {"credits:grant", "quotas:write"} & set().union(*map(scopes_of, Role))
+    assert {
+        "orgs:create",
+        "credits:adjust",
+        "credits:grant",
+        "quotas:write",
+        "usage:write",
+    } == OPERATOR_SCOPES - KEY_SCOPES
+    assert not {"credits:adjust", "credits:grant", "quotas:write"} & set().union(*map(scopes_of, Role))
 
 
 @pytest.mark.parametrize(("giver", "role"), list(itertools.product(Role, Role)))

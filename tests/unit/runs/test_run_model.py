@@ -24,6 +24,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def run(status: RunStatus = RunStatus.QUEUED) -> Run:
     return Run(
         created_by_user=None,
+        created_by_actor=None,
         id=ids.new(),
         agent_id=ids.new(),
         agent_version=1,

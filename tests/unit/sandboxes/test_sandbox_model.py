@@ -19,6 +19,8 @@ from shared.sandboxes.model import (
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STARTING = Sandbox(
     created_by_user=None,
+    created_by_actor=None,
+    agent_id=None,
     id=ids.new(),
     run_id=None,
     template="python",
