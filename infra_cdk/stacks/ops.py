@@ -53,6 +53,7 @@ class OpsStack(PlatformStack):
             *_run_failures(run_machine_arn),
             *_aggregation_failures(names.usage_machine_arn(self)),
             _late_settlements(stage),
+            _uncounted_calls(stage),
             _throttles(),
             _api_errors(http_api_id),
         ]
@@ -188,6 +189,18 @@ def _late_settlements(stage: Stage) -> _Watch:
         namespace="Runyard",
         metric="LateSettlement",
         dimensions={"stage": stage.name, "service": "credits"},
+    )
+
+
+def _uncounted_calls(stage: Stage) -> _Watch:
+    """Written by `shared/kernel/counting.py`, whichever function it runs in."""
+    return _Watch(
+        name="api-calls-not-counted",
+        why="Requests are answered and not counted. See docs/operations.md, money.",
+        namespace="Runyard",
+        metric="ApiCallNotCounted",
+        dimensions={"stage": stage.name, "service": "counting"},
+        minutes=3,
     )
 
 

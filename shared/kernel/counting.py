@@ -68,4 +68,4 @@ def _counting(caller: Caller) -> sql.Composed:
 
 def _uncounted(reason: str) -> None:
     logger.warning("request not counted", extra={"reason": reason})
-    measure("ApiCallNotCounted", 1)
+    measure("ApiCallNotCounted", 1, service="counting")

@@ -6,8 +6,8 @@ kept in the session: a session-level setting would pin an RDS Proxy connection a
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
 from select import POLLIN, poll
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -53,36 +53,42 @@ def _iam_token(conninfo: dict[str, Any]) -> str:
     return str(token)
 
 
-@cache
+_opening = Lock()
+_pools: dict[Callable[[], settings.DatabaseSettings], ConnectionPool[Tx]] = {}
+
+
 def _pool() -> ConnectionPool[Tx]:
     return _pool_of(settings.database)
 
 
-@cache
 def _readers_pool() -> ConnectionPool[Tx]:
     return _pool_of(settings.database_reader)
 
 
 def _pool_of(database: Callable[[], settings.DatabaseSettings]) -> ConnectionPool[Tx]:
-    return ConnectionPool(
-        conninfo=lambda: database().url,
-        kwargs=lambda: _connection_parameters(database()),
-        min_size=0,
-        max_size=_POOL_SIZE,
-        timeout=_CONNECT_TIMEOUT_S,
-        max_idle=120,
-        reconnect_timeout=_CONNECT_TIMEOUT_S,
-        open=True,
-        name="runyard",
-    )
+    # Of two threads at once, one opens it.
+    with _opening:
+        if database not in _pools:
+            _pools[database] = ConnectionPool(
+                conninfo=lambda: database().url,
+                kwargs=lambda: _connection_parameters(database()),
+                min_size=0,
+                max_size=_POOL_SIZE,
+                timeout=_CONNECT_TIMEOUT_S,
+                max_idle=120,
+                reconnect_timeout=_CONNECT_TIMEOUT_S,
+                open=True,
+                name="runyard",
+            )
+        return _pools[database]
 
 
 def close() -> None:
     """Close every pooled connection; the next use opens new ones."""
-    for pool in (_pool, _readers_pool):
-        if pool.cache_info().currsize:
-            pool().close()
-            pool.cache_clear()
+    with _opening:
+        while _pools:
+            _, pool = _pools.popitem()
+            pool.close()
 
 
 def tenant(caller: Caller) -> AbstractContextManager[Tx]:

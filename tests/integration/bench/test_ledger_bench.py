@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[3]
 LAST_LINE = re.compile(r"ledger: ops=400 drift=0 hold_settle_per_s_1=[0-9.]+ _16=[0-9.]+ _64=[0-9.]+")
 
 
+@pytest.mark.timeout(400)
 def test_the_ledgers_bench_proves_no_drift_and_its_last_line_keeps_its_shape(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.ledger", "--operations", "400", "--seconds", "0.3", "--rounds", "1"]
     done = subprocess.run([*command, "--results", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
