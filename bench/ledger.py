@@ -46,7 +46,7 @@ _RICH = 10**13
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     seed = random.randrange(2**32) if options.seed is None else options.seed
-    with platform():
+    with platform(durable=True):
         environment = {
             name: value for name, value in os.environ.items() if name.startswith(("RUNYARD_", "POWERTOOLS_"))
         }

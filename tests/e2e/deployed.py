@@ -177,7 +177,8 @@ class Deployed:
 
 def execution_arn(home: Deployed, run_id: str) -> str:
     """Return the ARN of the execution that coordinates a run."""
-    (machine,) = home.aws("stepfunctions").list_state_machines()["stateMachines"]
+    machines = home.aws("stepfunctions").list_state_machines()["stateMachines"]
+    (machine,) = (each for each in machines if each["name"].endswith("-agent-run"))
     return str(machine["stateMachineArn"]).replace(":stateMachine:", ":execution:") + f":{uuid_of(run_id)}"
 
 
@@ -201,9 +202,11 @@ def local_command(home: Home, *arguments: str) -> "subprocess.CompletedProcess[s
 
 @contextmanager
 def functions_environment(home: Home) -> Iterator[None]:
-    """Give the product's own code, called from here, the home's database for the length of the block."""
+    """Give the product's own code, called from here, the home's database and model for the length of the block."""
     before = dict(os.environ)
     os.environ |= {"RUNYARD_DATABASE_URL": database_url(home), "RUNYARD_DATABASE_IAM_AUTH": "0"}
+    provider = home.provider
+    os.environ |= {"RUNYARD_MODEL": provider.chat_model, "RUNYARD_EMBEDDING_MODEL": provider.embedding_model}
     settings.forget()
     try:
         yield

@@ -70,14 +70,14 @@ def test_an_upgrade_counts_at_once_and_a_downgrade_tells_all_that_stands_in_the_
     tenant = home.tenant()
     path = f"/v1/orgs/{tenant.org_id}/subscription"
     success(operator(home).put(path, json={"plan": "free"}))
-    agent = tenant.agent("memory.search")
+    agent = tenant.agent()
     refused = tenant.http.put("/v1/subscription", json={"plan": "pro"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (402, "payment_required")
     success(operator(home).put(path, json={"plan": "pro"}))
     assert tenant.get("/v1/subscription")["plan"] == "pro"
     granted = tenant.balance()["granted_microusd"]
     assert granted > 5_000_000
-    waiting = [tenant.start_run("exec sleep 60", agent=tenant.agent()) for _ in range(6)]
+    waiting = [tenant.start_run("exec sleep 60", agent=agent) for _ in range(6)]
     blocked = tenant.http.put("/v1/subscription", json={"plan": "free"})
     assert (blocked.status_code, blocked.json()["error"]["code"]) == (409, "plan_downgrade_blocked")
     assert "concurrent_runs" in {each["resource"] for each in blocked.json()["error"]["details"]["obstacles"]}
@@ -85,7 +85,6 @@ def test_an_upgrade_counts_at_once_and_a_downgrade_tells_all_that_stands_in_the_
         success(tenant.http.post(f"/v1/runs/{run_id}/cancel"))
     success(tenant.http.put("/v1/subscription", json={"plan": "free"}))
     assert tenant.balance()["granted_microusd"] == granted
-    assert agent
     assert home.violations(tenant.org_id) == []
 
 

@@ -9,6 +9,7 @@ from tests.e2e.waiting import until
 
 UNKNOWN = "ry_live_" + "a" * 32
 FIELDS = {"type", "code", "message", "param", "request_id", "retryable", "doc_url"}
+LIMITS = {"insufficient_credits", "quota_exceeded", "plan_limit_reached"}
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:
@@ -16,7 +17,8 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
     assert answer.headers["content-type"] == "application/json"
     assert answer.json().keys() == {"error"}, answer.text
     error = answer.json()["error"]
-    assert error.keys() == FIELDS
+    # Refused by a limit or a balance, it also says which, what is used and how to lift it.
+    assert error.keys() == FIELDS | ({"details"} if error["code"] in LIMITS else set())
     assert error["request_id"]
     assert error["message"]
     assert error["doc_url"].endswith(f"/errors#{error['code']}")

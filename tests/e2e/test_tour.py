@@ -22,6 +22,13 @@ def test_every_block_of_the_tour_of_people_and_keys_runs_as_pasted(home: Deploye
     assert "audit: orgs=" in told
 
 
+def test_every_block_of_the_tour_of_usage_and_credits_runs_as_pasted(home: Deployed) -> None:
+    told = _pasted(home, "billing.md").replace(" ", "")
+    assert '"would_start":true' in told
+    assert '"plan":"pro"' in told
+    assert "ledger:orgs=" in told
+
+
 def _pasted(home: Deployed, page: str) -> str:
     """Return what the blocks of a page print; none may fail or be answered with an error."""
     tour = (REPOSITORY / "docs" / page).read_text()
