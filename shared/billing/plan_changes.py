@@ -1,4 +1,4 @@
-"""Changing a plan is billed by the second: the unused part of the old one counts for the rest of the new one.
+"""Changing a plan is billed to the microsecond: the unused part of the old one counts for the rest of the new one.
 
 Credits that a plan brings each month are given for its share of the period, and stay until the period ends: whoever
 moves to a smaller plan keeps them, and whoever moves back is not given them again.
