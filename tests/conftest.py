@@ -18,6 +18,14 @@ from tests.emulator import Emulator
 from tests.model_provider import provider as provider
 from tests.services import Services, running
 
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Keep together what shares something dear."""
+    from tests.scheduling import scheduler  # only where pytest-xdist runs
+
+    return scheduler(config, log)
+
+
 # Whatever is called without having been set up by the test ends here: nothing listens on this port.
 _NOWHERE = "http://127.0.0.1:9"
 _ENVIRONMENT = {

@@ -45,7 +45,6 @@ HOLDS: LiteralString = """
     SELECT FROM quota_allocations WHERE org_id = %(org_id)s AND resource = %(resource)s AND holder = %(holder)s
 """
 USED: LiteralString = "SELECT used FROM quota_usage WHERE org_id = %(org_id)s AND resource = %(resource)s"
-# A row to lock is there for whatever was ever allocated.
 LOCK: LiteralString = """
     SELECT used FROM quota_usage WHERE org_id = %(org_id)s AND resource = %(resource)s FOR UPDATE
 """
@@ -177,6 +176,8 @@ def used(tx: Tx, org_id: UUID, resource: Resource) -> int:
 def release(tx: Tx, org_id: UUID, resource: Resource, *, holder: str) -> bool:
     """Return whether the holder had some. The second of two at once waits for the first, and finds nothing."""
     with tx.pipeline():
+        # There must be a row to lock: else one that somebody commits in between would be changed without its lock.
+        tx.execute(ENSURE, _of(org_id, resource))
         tx.execute(LOCK, _of(org_id, resource))
         freed = tx.execute(RELEASE, {**_of(org_id, resource), "holder": holder})
     return freed.fetchone() is not None

@@ -9,13 +9,6 @@ from tests.e2e.tenant import Tenant
 from tests.integration.local.homes import new_home, stop_everything
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With pytest-xdist's `--dist loadgroup`, keep them in one process: a home each would cost more than it gains."""
-    for item in items:
-        if item.path.is_relative_to(__file__.removesuffix("/conftest.py")):
-            item.add_marker(pytest.mark.xdist_group("e2e"))
-
-
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """The home, made by nothing but `make demo`'s own command."""

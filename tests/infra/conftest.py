@@ -23,13 +23,6 @@ from layers.catalogue import Platform
 AWS_STAGES = tuple(name for name, stage in STAGES.items() if stage.in_aws)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests in one process when others run in parallel: synthesising is what takes the time."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.xdist_group("infra"))
-
-
 @dataclass(frozen=True, slots=True)
 class Resource:
     """One resource of one template."""
