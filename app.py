@@ -62,8 +62,18 @@ def add_stacks(app: App, stage: Stage) -> None:
     )
     if stage.in_aws:
         from infra_cdk.stacks.delivery import DeliveryStack
+        from infra_cdk.stacks.gateway import GatewayStack
 
-        DeliveryStack(app, stage=stage, api_url=api.http.url, websocket_domain=api.sockets.domain_name)
+        # At home a part of its own serves the gateway, as the emulator's functions can't stream.
+        gateway = GatewayStack(app, platform=api.platform)
+        gateway.add_stack_dependency(schema, "the schema is migrated first")
+        DeliveryStack(
+            app,
+            stage=stage,
+            api_url=api.http.url,
+            gateway_url=gateway.url,
+            websocket_domain=api.sockets.domain_name,
+        )
 
 
 if __name__ == "__main__":

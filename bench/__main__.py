@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-_BENCHES = ("imports", "authorizer", "api", "steps", "metering", "ledger", "home")
+_BENCHES = ("imports", "authorizer", "api", "routing", "gateway", "steps", "metering", "ledger", "home")
 
 
 def main() -> int:

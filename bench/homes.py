@@ -17,7 +17,7 @@ from local.demo import Api
 from local.settings import LOOPBACK, Home, read_home
 from local.terminal import Terminal
 
-_PORTS = 5
+_PORTS = 6
 _FIRST_PORT, _LAST_PORT = 20_000, 30_000
 
 

@@ -19,6 +19,8 @@ class Need(Enum):
     PUBLIC_URL = auto()
     MODEL_PROVIDER = auto()
     DEFAULT_MODELS = auto()
+    READ_PROVIDER_KEYS = auto()
+    WRITE_PROVIDER_KEYS = auto()
     PUBLISH_EVENTS = auto()
     START_RUNS = auto()
     OBSERVE_RUNS = auto()
@@ -47,10 +49,16 @@ class Function:
     at_most_one: bool = False
     # When the scheduler calls it, in its own words.
     schedule: str = ""
+    # The script that starts a web server, with which the handler (an ASGI app) answers through the AWS Lambda Web
+    # Adapter. Only AWS has that.
+    server: str = ""
+    title: str = ""
 
     @property
     def name(self) -> str:
         """Return `api-agents` for `functions.api.agents.handler`; a second handler of a file adds its own name."""
+        if self.title:
+            return self.title
         *path, attribute = self.handler.split(".")[1:]
         second = [] if attribute == "handler" else [attribute.removesuffix("_handler")]
         return "-".join([*path, *second]).replace("_", "-")
@@ -88,8 +96,8 @@ def _step(state: str, *needs: Need, layers: tuple[str, ...] = (), timeout_s: int
 # Ending a sandbox stops its task and tells the run that may be waiting for it.
 _END_SANDBOXES = (Need.STOP_SANDBOXES, Need.ANSWER_TASK_TOKENS)
 
-# To ask a model, and which one where none is named.
-_MODELS = (Need.MODEL_PROVIDER, Need.DEFAULT_MODELS)
+# To ask a model, the platform's provider or an org's own, and which one where none is named.
+_MODELS = (Need.MODEL_PROVIDER, Need.READ_PROVIDER_KEYS, Need.DEFAULT_MODELS)
 
 _SIGN_IN = (Need.WRAP_SECRETS, Need.REQUEST_LETTERS)
 
@@ -110,7 +118,11 @@ API = {
     "sandboxes": _api("sandboxes", Need.START_SANDBOXES, *_END_SANDBOXES),
     "commands": _api("commands"),
     "memory": _api("memory", *_MODELS, layers=("inference",)),
-    "inference": _api("inference", *_MODELS, layers=("inference",)),
+    "inference": _api("inference", *_MODELS, layers=("inference", "gateway")),
+    "inference_setup": _api("inference_setup", Need.DEFAULT_MODELS),
+    "providers": _api("providers", *_MODELS, Need.WRITE_PROVIDER_KEYS, layers=("inference",)),
+    "budgets": _api("budgets"),
+    "org_prices": _api("org_prices"),
     "estimates": _api("estimates", Need.DEFAULT_MODELS, Need.READ_REPLICA),
     "billing": _api("billing"),
     "prices": _api("prices", limited=False),
@@ -119,6 +131,17 @@ API = {
     "metering": _api("metering", Need.RECORD_USAGE),
     "audit": _api("audit"),
 }
+
+# The same program with answers that stream, which API Gateway's HTTP API and Python's runtime don't do. A call holds
+# one instance for as long as it streams. One virtual CPU.
+GATEWAY = replace(
+    API["inference"],
+    handler="functions.api.inference.app",
+    title="gateway",
+    server="functions/api/run.sh",
+    timeout_s=900,
+    memory_mb=1769,
+)
 
 AUTHORIZER = Function(
     handler="functions.authorizer.handler",
@@ -213,6 +236,7 @@ ALL: Mapping[str, Function] = {
     function.name: function
     for function in (
         *API.values(),
+        GATEWAY,
         AUTHORIZER,
         WEBSOCKET_AUTHORIZER,
         *SOCKETS.values(),

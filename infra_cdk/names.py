@@ -31,6 +31,11 @@ class Names:
         return f"runyard/{self.stage.name}/{secret}"
 
     @property
+    def provider_secrets(self) -> str:
+        """Under this the keys are that orgs gave for their model providers: `…/org_…/prv_…`."""
+        return self.secret("inference-providers")
+
+    @property
     def event_bus(self) -> str:
         return self.prefix
 
@@ -68,6 +73,9 @@ class Names:
 
     def function_arn(self, stack: Stack, function: str) -> str:
         return _colon_arn(stack, "lambda", "function", self.function(function))
+
+    def provider_secret_arns(self, stack: Stack) -> str:
+        return _colon_arn(stack, "secretsmanager", "secret", f"{self.provider_secrets}/*")
 
     def event_bus_arn(self, stack: Stack) -> str:
         return stack.format_arn(service="events", resource="event-bus", resource_name=self.event_bus)

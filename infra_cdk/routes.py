@@ -90,9 +90,19 @@ ROUTES: tuple[Route, ...] = (
     *_exact("/v1/sandboxes/{sandbox_id}/files/{proxy+}", "commands", *_MEMBER_METHODS),
     *_resource("/v1/memories", "memory"),
     *_exact("/v1/chat/completions", "inference", "POST"),
+    *_exact("/v1/responses", "inference", "POST"),
     *_exact("/v1/embeddings", "inference", "POST"),
     *_exact("/v1/models", "inference", "GET"),
-    *_exact("/v1/models/{model_id}", "inference", "GET"),
+    # A provider's own model has its name in two segments.
+    *_exact("/v1/models/{model_id+}", "inference", "GET"),
+    *_exact("/v1/inference/settings", "inference_setup", "GET", "PUT"),
+    *_exact("/v1/inference/calls", "inference_setup", "GET"),
+    *_exact("/v1/inference/calls/{proxy+}", "inference_setup", "GET"),
+    *_resource("/v1/inference/routes", "inference_setup"),
+    *_resource("/v1/inference/providers", "providers"),
+    *_exact("/v1/inference/health", "providers", "GET"),
+    *_resource("/v1/budgets", "budgets"),
+    *_resource("/v1/orgs/{org_id}/prices", "org_prices"),
     *_resource("/v1/credits", "billing"),
     *_exact("/v1/estimates", "estimates", "POST"),
     *_exact("/v1/reports/estimates", "estimates", "GET"),
@@ -107,6 +117,10 @@ ROUTES: tuple[Route, ...] = (
     *_exact("/v1/audit-events", "audit", "GET"),
     *_exact("/v1/audit-events/{proxy+}", "audit", "GET"),
 )
+
+# What streams, as CloudFront writes paths: these go past the HTTP API, to the gateway's own address. At home the front
+# door sends the same ones to the part `gateway`.
+GATEWAY_PATHS = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/models", "/v1/models/*")
 
 
 def route_of(method: str, path: str) -> Route | None:

@@ -14,6 +14,8 @@ from constructs import Node
 
 from layers.catalogue import DEFAULT_CACHE, Platform
 
+# The AWS Lambda Web Adapter 1.0.1 for arm64, as its makers publish it in AWS's commercial regions.
+_WEB_ADAPTER_LAYER = "arn:aws:lambda:{region}:753240598075:layer:LambdaAdapterLayerArm64:28"
 # Where the program in a sandbox listens.
 SANDBOX_PORT = 7100
 
@@ -76,6 +78,9 @@ class Stage:
     backup_days: int = 7
     log_retention: RetentionDays = RetentionDays.ONE_MONTH
 
+    # The AWS Lambda Web Adapter's layer, where it isn't the public one of the stage's region.
+    web_adapter_layer: str | None = None
+
     # Reserving needs an account whose concurrency quota was raised above the initial 10.
     reserves_concurrency: bool = True
     requests_per_second: int = 500
@@ -102,6 +107,10 @@ class Stage:
         if self.in_aws or platform.machine() in {"arm64", "aarch64"}:
             return Architecture.ARM_64
         return Architecture.X86_64
+
+    @property
+    def web_adapter_layer_arn(self) -> str:
+        return self.web_adapter_layer or _WEB_ADAPTER_LAYER.format(region=self.region)
 
     @property
     def removal_policy(self) -> RemovalPolicy:
@@ -132,7 +141,7 @@ STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (LOCAL, DEV, STAGI
 
 def stage_of(node: Node) -> Stage:
     """Return the stage chosen with `-c stage=`, with the settings given as `-c endpoints=`, `layers=`, `public_url=`,
-    `mail_from=`.
+    `mail_from=`, `web_adapter_layer=`.
 
     Raises `StageError` when there is no such stage, or a setting can't be used.
     """
@@ -146,6 +155,8 @@ def stage_of(node: Node) -> Stage:
         stage = replace(stage, public_url=str(public_url))
     if mail_from := node.try_get_context("mail_from"):
         stage = replace(stage, mail_from=str(mail_from))
+    if web_adapter_layer := node.try_get_context("web_adapter_layer"):
+        stage = replace(stage, web_adapter_layer=str(web_adapter_layer))
     if stage.home and (endpoints := node.try_get_context("endpoints")):
         stage = replace(stage, home=HomeEndpoints.read(Path(str(endpoints))))
     return stage

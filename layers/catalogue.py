@@ -65,6 +65,8 @@ LAYERS = {
         Layer("identity", extends=("core", "tokens")),
         # Not above web: the steps think without it.
         Layer("inference", extends=("core",)),
+        # Five layers are all that a function can have: this one holds what `tokens` holds too.
+        Layer("gateway", extends=("core", "web", "inference")),
         Layer("migrations", extends=("core",)),
     )
 }

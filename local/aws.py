@@ -111,6 +111,13 @@ def put_model_key(home: Home, key: str) -> bool:
     return True
 
 
+def function_settings(home: Home, function: str) -> dict[str, Any]:
+    """Return the variables and the names of the layers that a deployed function of ours has."""
+    found = client_of(home, "lambda").get_function_configuration(FunctionName=f"{STACK_PREFIX}{function}")
+    names = [layer["Arn"].split(":")[6].removeprefix(STACK_PREFIX) for layer in found.get("Layers", [])]
+    return {"layers": names, "variables": found["Environment"]["Variables"]}
+
+
 def operator_key(home: Home) -> str:
     """Return the operator's API key, which the migration stored. Raises `HomeError` before the first deploy."""
     try:

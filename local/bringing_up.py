@@ -7,7 +7,8 @@ import httpx
 from local import aws, deploying, supervising
 from local.deploying import RUNYARD, Deployment
 from local.errors import HomeError
-from local.parts import EMULATOR
+from local.parts import EMULATOR, GATEWAY
+from local.parts.gateway import write_settings
 from local.settings import Home
 from local.terminal import Terminal
 
@@ -19,7 +20,8 @@ def bring_up(home: Home, terminal: Terminal, *, deploy_anyway: bool = False, dep
     with supervising.locked(home):
         if deployment.has_layers and not deploying.CDK.exists():
             raise HomeError("The CDK CLI is not installed.", hint="Run `make install`.")
-        supervising.start_missing(home, terminal)
+        # The gateway runs what is deployed: it comes, or is started again, after the schema it needs.
+        supervising.start_missing(home, terminal, leaving=(GATEWAY,))
         deploying.write_endpoints(home)
         if deploy_anyway or not deploying.is_up_to_date(home, deployment):
             is_first = deploying.deploy(home, terminal, deployment)
@@ -29,6 +31,8 @@ def bring_up(home: Home, terminal: Terminal, *, deploy_anyway: bool = False, dep
                     supervising.restart(home, EMULATOR)
         if deployment is RUNYARD:
             aws.put_model_key(home, home.provider.api_key)
+            write_settings(home)
+            supervising.start_missing(home, terminal)
             _await_health(home, terminal)
 
 

@@ -18,7 +18,7 @@ STACK_PREFIX = "runyard-local-"
 
 _DEFAULT_PORT_BASE = 7070
 # Each part's distance from the base, in the order in which `up` shows them.
-_PORT_OFFSETS = {"front": 0, "emulator": 1, "postgres": 2, "redis": 3, "model": 4}
+_PORT_OFFSETS = {"front": 0, "emulator": 1, "postgres": 2, "redis": 3, "model": 4, "gateway": 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Ports:
     postgres: int
     redis: int
     model: int
+    gateway: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,11 @@ class Home:
     def outputs_file(self) -> Path:
         """What the deployed stacks say about themselves; the front door reads it."""
         return self.folder / "outputs.json"
+
+    @property
+    def gateway_file(self) -> Path:
+        """What the gateway runs with, as deployed: the layers and variables of its function behind the API."""
+        return self.folder / "gateway.json"
 
     @property
     def emulator_venv(self) -> Path:

@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,14 +15,14 @@ import psutil
 
 from local import processes
 from local.errors import HomeError
-from local.parts import FARGATE, FRONT, PARTS
+from local.parts import FARGATE, FRONT, GATEWAY, PARTS
 from local.parts.part import Part
 from local.passwords import read_passwords
 from local.settings import LOOPBACK, Home, port_variable
 from local.terminal import Terminal
 
-# These look for the emulator as soon as they run; the others need nobody.
-_LAST_WAVE = (FARGATE, FRONT)
+# These look for others as soon as they run; the others need nobody.
+_LAST_WAVE = (FARGATE, FRONT, GATEWAY)
 
 
 class Condition(StrEnum):
@@ -85,19 +85,20 @@ def look(home: Home, part: Part) -> PartStatus:
 
 
 def look_at_all(home: Home) -> list[PartStatus]:
-    """Return how every part is, in their order."""
+    """Return how every part is that the home has a use for by now, in their order."""
     with ThreadPoolExecutor(len(PARTS)) as pool:
-        return list(pool.map(lambda part: look(home, part), PARTS))
+        return list(pool.map(lambda part: look(home, part), [part for part in PARTS if part.is_due(home)]))
 
 
-def start_missing(home: Home, terminal: Terminal) -> list[Part]:
-    """Bring every part up and return those that had to be started. The caller holds the lock.
+def start_missing(home: Home, terminal: Terminal, *, leaving: Collection[Part] = ()) -> list[Part]:
+    """Bring every part up but those to be left as they are; return those that had to be started.
 
-    Nothing is started unless every port is free, and when a part fails, those started with it are stopped again.
+    The caller holds the lock. Nothing is started unless every port is free, and when a part fails, those started with
+    it are stopped again.
     """
     missing: list[Part] = []
     for status in look_at_all(home):
-        if status.condition is Condition.RUNNING and not status.is_outdated:
+        if status.part in leaving or (status.condition is Condition.RUNNING and not status.is_outdated):
             continue
         _clear(home, status, terminal)
         missing.append(status.part)
@@ -239,5 +240,5 @@ def delete_state(home: Home) -> None:
     """Delete what the home remembers, and keep what only costs time to make again. The caller holds the lock."""
     for folder in (home.state, home.logs, home.temporary, home.folder / "cdk.out"):
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (home.secrets_file, home.endpoints_file, home.outputs_file):
+    for file in (home.secrets_file, home.endpoints_file, home.outputs_file, home.gateway_file):
         file.unlink(missing_ok=True)

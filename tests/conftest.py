@@ -43,6 +43,9 @@ _ENVIRONMENT = {
     "RUNYARD_USAGE_QUEUE": "usage",
     "RUNYARD_OAUTH_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:000000000000:secret:oauth-clients",
     "RUNYARD_PRIVATE_ISSUERS": "1",
+    "RUNYARD_PROVIDER_SECRETS": "runyard/test/inference-providers",
+    "RUNYARD_PROVIDER_SECRETS_KEY_ARN": "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000001",
+    "RUNYARD_PRIVATE_PROVIDERS": "1",
     "RUNYARD_RUN_MACHINE_ARN": "arn:aws:states:us-east-1:000000000000:stateMachine:AgentRun",
     "RUNYARD_SANDBOX_CLUSTER": "sandboxes",
     "RUNYARD_SANDBOX_TASK_DEFINITION": "sandbox",
@@ -103,6 +106,7 @@ def emulator(started_emulator: Emulator, database: str, monkeypatch: pytest.Monk
     """AWS for this test: KMS with the identity key, the queues of letters and usage (empty), SES with a sender."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", started_emulator.url)
     monkeypatch.setenv("RUNYARD_IDENTITY_KEY_ARN", started_emulator.identity_key_arn)
+    monkeypatch.setenv("RUNYARD_PROVIDER_SECRETS_KEY_ARN", started_emulator.identity_key_arn)
     settings.forget()
     aws.client.cache_clear()
     started_emulator.prepare(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from redis import Redis
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -20,8 +21,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from local.offline_model.app import create_app
-from shared.inference import openai_provider
-from shared.kernel import aws, ids, settings
+from shared.inference import configuring, health
+from shared.kernel import aws, cache, ids, settings
 from tests.http_server import listening
 
 type Reply = Callable[[Request], Response]
@@ -64,9 +65,10 @@ class Provider:
         self._orders.extend([None] * times)
 
     def recovers(self) -> None:
-        """Forget every order, and let the breaker forget what it has seen."""
+        """Forget every order, and let the breakers forget what they have seen, in Redis too."""
         self._orders.clear()
-        openai_provider._breaker.cache_clear()
+        health.board.forget()
+        cache.attempt(lambda client: client.delete(*client.keys(f"{health.redis_key('')}*"), ""))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -88,7 +90,7 @@ class Provider:
 
 
 @pytest.fixture
-def provider(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
+def provider(database: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
     """A healthy provider, whose key is a canary: it must never be seen in a log, an error or an answer."""
     told = Provider(key=f"sk-canary-{ids.new().hex}")
     arn = f"arn:aws:secretsmanager:us-east-1:000000000000:secret:model-{ids.new().hex}"
@@ -107,9 +109,8 @@ def forgotten() -> Iterator[None]:
     def forget() -> None:
         settings.forget()
         aws.client.cache_clear()
-        openai_provider._breaker.cache_clear()
-        if openai_provider._client.cache_info().currsize:
-            openai_provider._client.cache_clear()
+        health.board.forget()
+        configuring.forget()
 
     forget()
     yield
@@ -140,12 +141,22 @@ class _Servers:
 
 
 def secrets_manager(values: dict[str, str]) -> Starlette:
-    """Answer GetSecretValue as AWS does."""
+    """Answer as AWS does to who reads, creates, changes and deletes secrets."""
 
     async def answer(request: Request) -> Response:
-        asked = json.loads(await request.body())["SecretId"]
-        if request.headers["x-amz-target"] != "secretsmanager.GetSecretValue" or asked not in values:
+        given = json.loads(await request.body())
+        action = request.headers["x-amz-target"].rpartition(".")[2]
+        asked = given["Name"] if action == "CreateSecret" else given["SecretId"]
+        if action != "CreateSecret" and asked not in values:
             return JSONResponse({"__type": "ResourceNotFoundException", "message": "not here"}, 400)
-        return JSONResponse({"ARN": asked, "Name": asked, "SecretString": values[asked]})
+        known = {"ARN": asked, "Name": asked}
+        match action:
+            case "GetSecretValue":
+                known["SecretString"] = values[asked]
+            case "DeleteSecret":
+                del values[asked]
+            case _:
+                values[asked] = given["SecretString"]
+        return JSONResponse(known)
 
     return Starlette(routes=[Route("/", answer, methods=["POST"])])

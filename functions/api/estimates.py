@@ -119,8 +119,7 @@ def _estimate(tx: Tx, caller: Caller, body: ToEstimate) -> Estimate:
         case ChatToEstimate():
             return inference.estimate_chat(body.request())
         case EmbeddingsToEstimate():
-            asked = body.asked()
-            return inference.estimate_embeddings(asked["texts"], model=asked["model"])
+            return inference.estimate_embeddings(body.texts, model=body.model)
         case MemoryToEstimate():
             return memory.estimate_save(body.content)
 

@@ -1,4 +1,4 @@
-"""Each night: deletes what ended longer ago than the org's plan keeps it: runs, sandboxes, models' answers."""
+"""Each night: deletes what the org's plan keeps no longer: runs, sandboxes, answers; and what the org itself does."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -50,11 +50,22 @@ def retain(forget: Forget, org_id: UUID, *, at_once: int = _AT_ONCE) -> int:
             return forgotten
 
 
+def retain_content(org_id: UUID, *, at_once: int = _AT_ONCE) -> int:
+    """Return how many recorded prompts were deleted of this org, whose own settings say how old they may be."""
+    caller, forgotten = Caller.system(org_id), 0
+    while True:
+        with db.tenant(caller) as tx:
+            batch = inference.forget_content(tx, caller, limit=at_once)
+        forgotten += batch
+        if batch < at_once:
+            return forgotten
+
+
 @invoked
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     with db.anonymous() as tx:
         orgs = quotas.every_org(tx)
     jobs: dict[str, Callable[[UUID], int]] = {name: partial(retain, forget) for name, forget in _JOBS.items()}
-    done = sweep(orgs, jobs)
+    done = sweep(orgs, jobs | {"content": retain_content})
     logger.info("retention", extra=done)
     return done

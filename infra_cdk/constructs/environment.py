@@ -9,6 +9,15 @@ from infra_cdk.functions import Function, Need
 
 type _Variables = Mapping[str, str]
 
+# How the AWS Lambda Web Adapter starts our server, where it finds it, and that it passes answers on as they come. The
+# server listens once it can answer, so that a connection is enough to know.
+_WEB_ADAPTER = {
+    "AWS_LAMBDA_EXEC_WRAPPER": "/opt/bootstrap",
+    "AWS_LWA_INVOKE_MODE": "response_stream",
+    "AWS_LWA_PORT": "8080",
+    "AWS_LWA_READINESS_CHECK_PROTOCOL": "tcp",
+}
+
 
 def environment_of(function: Function, platform: Platform, stack: Stack) -> dict[str, str]:
     """Return the function's environment. Tracing and metrics are named by their owner, AWS Lambda Powertools."""
@@ -19,6 +28,8 @@ def environment_of(function: Function, platform: Platform, stack: Stack) -> dict
         "POWERTOOLS_LOG_LEVEL": "INFO",
         "POWERTOOLS_TRACE_DISABLED": "0" if platform.stage.in_aws else "1",
     }
+    if function.server:
+        variables |= _WEB_ADAPTER
     for need in sorted(function.needs, key=lambda need: need.name):
         variables |= _VARIABLES[need](platform, stack)
     return variables
@@ -49,6 +60,18 @@ def _model_provider(platform: Platform, _: Stack) -> _Variables:
 def _default_models(platform: Platform, _: Stack) -> _Variables:
     source = platform.stage.home or platform.stage
     return {"RUNYARD_MODEL": source.model, "RUNYARD_EMBEDDING_MODEL": source.embedding_model}
+
+
+def _read_provider_keys(platform: Platform, _: Stack) -> _Variables:
+    # At home a provider may be this machine; in AWS nobody makes a function call into the VPC.
+    return {"RUNYARD_PRIVATE_PROVIDERS": "0" if platform.stage.in_aws else "1"}
+
+
+def _write_provider_keys(platform: Platform, _: Stack) -> _Variables:
+    return {
+        "RUNYARD_PROVIDER_SECRETS": platform.names.provider_secrets,
+        "RUNYARD_PROVIDER_SECRETS_KEY_ARN": platform.secrets.key_arn,
+    }
 
 
 def _public_url(platform: Platform, _: Stack) -> _Variables:
@@ -104,6 +127,8 @@ _VARIABLES: Mapping[Need, Callable[[Platform, Stack], _Variables]] = {
     Need.PUBLIC_URL: _public_url,
     Need.MODEL_PROVIDER: _model_provider,
     Need.DEFAULT_MODELS: _default_models,
+    Need.READ_PROVIDER_KEYS: _read_provider_keys,
+    Need.WRITE_PROVIDER_KEYS: _write_provider_keys,
     Need.PUBLISH_EVENTS: lambda platform, _: {"RUNYARD_EVENT_BUS": platform.names.event_bus},
     Need.START_RUNS: _runs,
     Need.OBSERVE_RUNS: _runs,

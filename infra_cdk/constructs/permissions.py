@@ -49,8 +49,30 @@ def _decrypt(platform: Platform) -> PolicyStatement:
     return _allow("kms:Decrypt", on=[platform.secrets.key_arn])
 
 
-def _model_provider(platform: Platform, _: Stack) -> _Statements:
-    return [_allow("secretsmanager:GetSecretValue", on=[platform.secrets.model_provider_arn]), _decrypt(platform)]
+def _model_provider(platform: Platform, stack: Stack) -> _Statements:
+    # Which of Bedrock's models are asked, and in which regions, is the operator's to set up while all this runs.
+    models = f"arn:{stack.partition}:bedrock:*::foundation-model/*"
+    profiles = f"arn:{stack.partition}:bedrock:*:{stack.account}:inference-profile/*"
+    return [
+        _allow("secretsmanager:GetSecretValue", on=[platform.secrets.model_provider_arn]),
+        _allow("bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream", on=[models, profiles]),
+        _decrypt(platform),
+    ]
+
+
+def _read_provider_keys(platform: Platform, stack: Stack) -> _Statements:
+    keys = platform.names.provider_secret_arns(stack)
+    return [_allow("secretsmanager:GetSecretValue", on=[keys]), _decrypt(platform)]
+
+
+def _write_provider_keys(platform: Platform, stack: Stack) -> _Statements:
+    keys = platform.names.provider_secret_arns(stack)
+    return [
+        _allow(
+            "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:PutSecretValue", on=[keys]
+        ),
+        _allow("kms:Decrypt", "kms:GenerateDataKey", on=[platform.secrets.key_arn]),
+    ]
 
 
 def _own_schema(platform: Platform, _: Stack) -> _Statements:
@@ -138,6 +160,8 @@ def _stop_sandboxes(platform: Platform, stack: Stack) -> _Statements:
 _STATEMENTS: Mapping[Need, Callable[[Platform, Stack], _Statements]] = {
     Need.DATABASE: _database,
     Need.MODEL_PROVIDER: _model_provider,
+    Need.READ_PROVIDER_KEYS: _read_provider_keys,
+    Need.WRITE_PROVIDER_KEYS: _write_provider_keys,
     Need.PUBLISH_EVENTS: _publish_events,
     Need.START_RUNS: _start_runs,
     Need.OBSERVE_RUNS: _observe_runs,

@@ -14,6 +14,7 @@ from infra_cdk.constructs.nag import ANY_RESOURCE, accept
 from infra_cdk.constructs.permissions import statements_of, wildcard_findings
 from infra_cdk.constructs.platform import Platform
 from infra_cdk.functions import Function
+from infra_cdk.stages import Stage
 
 _NETWORK_INTERFACE_ACTIONS = [
     "ec2:AssignPrivateIpAddresses",
@@ -55,10 +56,13 @@ class PlatformFunction(Construct):
             "Function",
             function_name=name,
             code=our_code(),
-            handler=function.handler,
+            handler=function.server or function.handler,
             runtime=RUNTIME,
             architecture=stage.architecture,
-            layers=[layer_of(stack, layer, stage=stage) for layer in function.layers],
+            layers=[
+                *(layer_of(stack, layer, stage=stage) for layer in function.layers),
+                *self._web_adapter(function, stage),
+            ],
             timeout=Duration.seconds(function.timeout_s),
             memory_size=function.memory_mb,
             environment=environment_of(function, platform, stack),
@@ -94,6 +98,11 @@ class PlatformFunction(Construct):
             because="X-Ray and the network interfaces of a function in a VPC know no resources; executions, tasks "
             "and task definition revisions get their ids at run time",
         )
+
+    def _web_adapter(self, function: Function, stage: Stage) -> list[lambda_.ILayerVersion]:
+        if not function.server:
+            return []
+        return [lambda_.LayerVersion.from_layer_version_arn(self, "WebAdapter", stage.web_adapter_layer_arn)]
 
     def _role(self, function: Function, platform: Platform) -> iam.Role:
         stack = Stack.of(self)

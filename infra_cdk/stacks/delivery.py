@@ -14,6 +14,7 @@ from infra_cdk.constructs.code import REPOSITORY
 from infra_cdk.constructs.nag import ANY_RESOURCE, accept
 from infra_cdk.constructs.websocket_api import STAGE_NAME
 from infra_cdk.names import Names
+from infra_cdk.routes import GATEWAY_PATHS
 from infra_cdk.stacks.base import PlatformStack
 from infra_cdk.stacks.foundation import CLOUDFRONT_REGION, edge_secret
 from infra_cdk.stages import Stage
@@ -44,20 +45,20 @@ _ASK = """function handler(event) {
 
 
 class DeliveryStack(PlatformStack):
-    """`/` console, `/v1` HTTP API, `/ws` WebSocket API."""
+    """`/` console, `/v1` HTTP API and gateway, `/ws` WebSocket API."""
 
-    def __init__(self, scope: Construct, *, stage: Stage, api_url: str, websocket_domain: str) -> None:
+    def __init__(
+        self, scope: Construct, *, stage: Stage, api_url: str, gateway_url: str, websocket_domain: str
+    ) -> None:
         super().__init__(
             scope, "delivery", stage=stage, region=CLOUDFRONT_REGION, description="Runyard: CloudFront, WAF, console"
         )
         log_bucket = self._bucket("Logs", stage, holds_logs=True)
         console = self._bucket("Console", stage, log_bucket=log_bucket)
-        api = _forward(
-            Fn.select(2, Fn.split("/", api_url)),
-            self._on_request("Ask", _ASK),
-            # The functions believe the client's address that comes with it.
-            headers={"x-runyard-edge": edge_secret(stage)},
-        )
+        # The functions believe the client's address that comes with it, and the gateway answers nobody without it.
+        proof = {"x-runyard-edge": edge_secret(stage)}
+        api = _forward(_host_of(api_url), self._on_request("Ask", _ASK), headers=proof)
+        gateway = _forward(_host_of(gateway_url), headers=proof, patient=True)
         distribution = cloudfront.Distribution(
             self,
             "Distribution",
@@ -70,6 +71,8 @@ class DeliveryStack(PlatformStack):
                 function_associations=[self._on_request("Pages", _PAGES)],
             ),
             additional_behaviors={
+                # The first that fits answers.
+                **dict.fromkeys(GATEWAY_PATHS, gateway),
                 **dict.fromkeys(_API_PATHS, api),
                 f"/{STAGE_NAME}": _forward(websocket_domain),
             },
@@ -191,13 +194,28 @@ class DeliveryStack(PlatformStack):
         )
 
 
+def _host_of(url: str) -> str:
+    return Fn.select(2, Fn.split("/", url))
+
+
 def _forward(
-    domain: str, *on_request: cloudfront.FunctionAssociation, headers: dict[str, str] | None = None
+    domain: str,
+    *on_request: cloudfront.FunctionAssociation,
+    headers: dict[str, str] | None = None,
+    patient: bool = False,
 ) -> cloudfront.BehaviorOptions:
-    """Return the behaviour of a path that is an API's: nothing cached, all but the host passed on."""
+    """Return the behaviour of a path that is an API's: nothing cached, all but the host passed on.
+
+    Who is `patient` waits a minute, rather than half of one, for an answer's first byte and for each that follows.
+    """
+    patience = Duration.seconds(60) if patient else None
     return cloudfront.BehaviorOptions(
         origin=origins.HttpOrigin(
-            domain, protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY, custom_headers=headers
+            domain,
+            protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY,
+            custom_headers=headers,
+            read_timeout=patience,
+            keepalive_timeout=patience,
         ),
         allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
         cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,

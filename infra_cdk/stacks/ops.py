@@ -9,7 +9,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from infra_cdk.functions import AUTHORIZER, MIGRATE, QUEUES, SCHEDULES, SOCKETS, STEPS, WEBSOCKET_AUTHORIZER
+from infra_cdk.functions import AUTHORIZER, GATEWAY, MIGRATE, QUEUES, SCHEDULES, SOCKETS, STEPS, WEBSOCKET_AUTHORIZER
 from infra_cdk.names import Names
 from infra_cdk.stacks.base import PlatformStack
 from infra_cdk.stages import Stage
@@ -50,6 +50,7 @@ class OpsStack(PlatformStack):
         watches = [
             *(_dead_letters(names, queue) for queue in dead_letter_queues),
             *_function_errors(names),
+            *_gateway_errors(names),
             *_run_failures(run_machine_arn),
             *_aggregation_failures(names.usage_machine_arn(self)),
             _late_settlements(stage),
@@ -102,6 +103,9 @@ class OpsStack(PlatformStack):
         def runs(name: str, statistic: str = "Sum") -> cloudwatch.Metric:
             return metric("AWS/States", name, statistic, StateMachineArn=run_machine_arn)
 
+        def gateway(name: str, statistic: str = "Sum") -> cloudwatch.Metric:
+            return metric("AWS/Lambda", name, statistic, FunctionName=names.function(GATEWAY.name))
+
         def graph(title: str, *left: cloudwatch.IMetric) -> cloudwatch.GraphWidget:
             return cloudwatch.GraphWidget(title=title, left=list(left), width=12)
 
@@ -114,6 +118,10 @@ class OpsStack(PlatformStack):
         dashboard.add_widgets(
             graph("Requests", api("Count", "Sum"), api("4xx", "Sum"), api("5xx", "Sum")),
             graph("API latency, ms", api("Latency", "p50"), api("Latency", "p95"), api("Latency", "p99")),
+        )
+        dashboard.add_widgets(
+            graph("Gateway", gateway("UrlRequestCount"), gateway("Url4xxCount"), gateway("Url5xxCount")),
+            graph("Gateway instances in use", gateway("ConcurrentExecutions", "Maximum")),
         )
         dashboard.add_widgets(
             graph("Runs", runs("ExecutionsStarted"), runs("ExecutionsSucceeded"), runs("ExecutionsFailed")),
@@ -147,6 +155,25 @@ def _function_errors(names: Names) -> list[_Watch]:
             minutes=3,
         )
         for function in (*watched, *finishing)
+    ]
+
+
+def _gateway_errors(names: Names) -> list[_Watch]:
+    """What the gateway answers by itself is in its logs; a server that doesn't start, or dies, shows here alone."""
+    return [
+        _Watch(
+            name=f"{GATEWAY.name}-{name}",
+            why=why,
+            namespace="AWS/Lambda",
+            metric=metric,
+            dimensions={"FunctionName": names.function(GATEWAY.name)},
+            threshold=threshold,
+            minutes=3,
+        )
+        for name, metric, threshold, why in (
+            ("errors", "Errors", 1, "The model gateway's server fails. See docs/operations.md, the gateway."),
+            ("5xx", "Url5xxCount", 5, "The model gateway answers with 5xx. See docs/operations.md, the gateway."),
+        )
     ]
 
 

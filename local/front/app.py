@@ -1,4 +1,4 @@
-"""The door's addresses: API and WebSocket forwarded, console and API docs served from files."""
+"""The door's addresses: API, gateway and WebSocket forwarded, console and API docs served from files."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from local.front.destinations import Gateway, HttpApi
 from local.front.errors import envelope
 from local.front.forwarding import Forwarder
 from local.front.sockets import SocketForwarder
@@ -21,7 +22,8 @@ from local.passwords import read_passwords
 from local.settings import Home
 
 _FORWARDED = ("/v1/", "/mcp", "/.well-known/")
-# The same paths that CloudFront sends to the API in AWS.
+# The same paths that CloudFront sends to the gateway and, after them, to the API in AWS.
+GATEWAY_ROUTES = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/models", "/v1/models/{rest:path}")
 _FORWARDED_PATHS = ("/v1/{rest:path}", "/mcp", "/mcp/{rest:path}", "/.well-known/{rest:path}")
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # Everything from here and nothing from elsewhere; the docs' viewer writes styles and pictures into its page.
@@ -36,29 +38,33 @@ _PAGE_HEADERS = {
 def create_app(home: Home, files: Path) -> Starlette:
     """Return the front door of this home; `files` is the repository, from which pages and the OpenAPI document come."""
     upstream = Upstream(home.outputs_file, home.ports.emulator)
-    forwarder = Forwarder(upstream, home.public_url, read_passwords(home).edge)
+    edge_secret = read_passwords(home).edge
+    api = Forwarder(HttpApi(upstream), home.public_url, edge_secret)
+    gateway = Forwarder(Gateway(upstream, home.ports.gateway), home.public_url, edge_secret)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        await forwarder.close()
+        await api.close()
+        await gateway.close()
 
     async def not_found(request: Request, _: Exception) -> Response:
         request_id = request.headers.get("x-request-id")
         return envelope("route_not_found", public_url=home.public_url, request_id=request_id)
 
     return Starlette(
-        routes=_routes(forwarder, SocketForwarder(upstream, home.public_url), files),
+        routes=_routes(api, gateway, SocketForwarder(upstream, home.public_url), files),
         middleware=[Middleware(_PageHeaders)],
         exception_handlers={404: not_found},
         lifespan=lifespan,
     )
 
 
-def _routes(forwarder: Forwarder, sockets: SocketForwarder, files: Path) -> list[BaseRoute]:
+def _routes(api: Forwarder, gateway: Forwarder, sockets: SocketForwarder, files: Path) -> list[BaseRoute]:
     console = files / "console"
     return [
-        *(Route(path, forwarder, methods=_METHODS) for path in _FORWARDED_PATHS),
+        *(Route(path, gateway, methods=_METHODS) for path in GATEWAY_ROUTES),
+        *(Route(path, api, methods=_METHODS) for path in _FORWARDED_PATHS),
         WebSocketRoute("/ws", sockets.serve),
         Route("/healthz", lambda _: JSONResponse({"status": "ok"})),
         Route("/openapi.json", lambda _: _file(files / "docs" / "openapi.json")),

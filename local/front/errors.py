@@ -13,6 +13,9 @@ ERRORS = {
     "emulator_unreachable": (
         502, "unavailable_error", "The emulator behind the API doesn't answer. `make status` tells more.", True,
     ),
+    "gateway_unreachable": (
+        502, "unavailable_error", "The model gateway doesn't answer. `make status` tells more.", True,
+    ),
     "route_not_found": (404, "not_found_error", "There is nothing at this address. The API is under /v1.", False),
 }  # fmt: skip
 

@@ -69,7 +69,8 @@ async def create_chat_completion(request: Request) -> Response:
     if fault is Fault.BREAK_STREAM:
         return faults.cut_stream(events)
     # From an async iterator: a plain one would take a thread for every token.
-    return StreamingResponse(_each(events), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+    paced = _each(events, conversation.asked.pace_ms / 1000)
+    return StreamingResponse(paced, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
 async def create_embeddings(request: Request) -> Response:
@@ -107,8 +108,10 @@ def _events(completion: Completion, *, include_usage: bool) -> list[bytes]:
     return [f"data: {event}\n\n".encode() for event in (*chunks, "[DONE]")]
 
 
-async def _each(events: list[bytes]) -> AsyncIterator[bytes]:
-    for event in events:
+async def _each(events: list[bytes], pause_s: float) -> AsyncIterator[bytes]:
+    for number, event in enumerate(events):
+        if pause_s and number:
+            await asyncio.sleep(pause_s)
         yield event
 
 

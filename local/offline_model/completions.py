@@ -35,15 +35,19 @@ class Completion:
     calls: tuple[WrittenCall, ...]
     finish_reason: str
     prompt_tokens: int
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def usage(self) -> dict[str, Any]:
         called = sum(tokens.count(call.name) + len(call.pieces) for call in self.calls)
-        completion_tokens = len(self.pieces) + called
+        completion_tokens = self.reasoning_tokens + len(self.pieces) + called
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": completion_tokens,
             "total_tokens": self.prompt_tokens + completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+            "completion_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
         }
 
     def as_object(self) -> dict[str, Any]:
@@ -105,6 +109,7 @@ def complete(request: ChatRequest, conversation: Conversation) -> Completion:
     if not turn.calls:
         turn = replace(turn, text=_formatted(turn.text, request.response_format))
     digest = hashlib.sha256(request.model_dump_json(exclude={"stream", "stream_options"}).encode()).hexdigest()
+    prompt_tokens = tokens.count_prompt(request.messages, request.tools or ())
     completion = Completion(
         id=f"chatcmpl-offline-{digest[:24]}",
         created=int(time.time()),
@@ -114,7 +119,9 @@ def complete(request: ChatRequest, conversation: Conversation) -> Completion:
             for index, call in enumerate(turn.calls)
         ),
         finish_reason="tool_calls" if turn.calls else "stop",
-        prompt_tokens=tokens.count_prompt(request.messages, request.tools or ()),
+        prompt_tokens=prompt_tokens,
+        cached_tokens=min(conversation.asked.cached_tokens, prompt_tokens),
+        reasoning_tokens=conversation.asked.reasoning_tokens,
     )
     return completion if request.output_limit is None else _cut(completion, request.output_limit)
 
@@ -151,15 +158,22 @@ def _formatted(text: str, wanted: ResponseFormat | None) -> str:
 
 
 def _cut(completion: Completion, limit: int) -> Completion:
-    """Keep the first `limit` tokens, as a provider does: in the middle of a call's arguments if need be."""
+    """Keep the first `limit` tokens, as a provider does: thoughts first, and in the middle of arguments if need be."""
     if completion.usage["completion_tokens"] <= limit:
         return completion
     kept: list[WrittenCall] = []
-    left = limit
+    thought = min(completion.reasoning_tokens, limit)
+    left = spoken = limit - thought
     for call in completion.calls:
         left -= tokens.count(call.name)
         if left < 0:
             break
         kept.append(replace(call, pieces=call.pieces[:left]))
         left -= len(kept[-1].pieces)
-    return replace(completion, pieces=completion.pieces[:limit], calls=tuple(kept), finish_reason="length")
+    return replace(
+        completion,
+        pieces=completion.pieces[:spoken],
+        calls=tuple(kept),
+        reasoning_tokens=thought,
+        finish_reason="length",
+    )

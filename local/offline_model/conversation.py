@@ -38,6 +38,8 @@ class Conversation:
     """All that the script may look at. The same messages and tools always read the same."""
 
     question: str
+    # How many came with the question.
+    images: int
     asked: Directives
     offered: frozenset[str]
     results: tuple[ToolResult, ...]
@@ -46,14 +48,14 @@ class Conversation:
     def read(cls, messages: Sequence[Message], offered: frozenset[str]) -> "Conversation":
         """Read from the last user message on; what came before it is an earlier turn."""
         last = max((at for at, message in enumerate(messages) if message.role == "user"), default=-1)
-        question = messages[last].text if last >= 0 else ""
+        question, images = (messages[last].text, messages[last].images) if last >= 0 else ("", 0)
         names = {call.id: call.function.name for message in messages for call in message.tool_calls or ()}
         results = tuple(
             ToolResult.read(names.get(message.tool_call_id or "", ""), message.text)
             for message in messages[last + 1 :]
             if message.role == "tool"
         )
-        return cls(question, directives.parse(question), offered, results)
+        return cls(question, images, directives.parse(question), offered, results)
 
     @property
     def first_failure(self) -> ToolResult | None:

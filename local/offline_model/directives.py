@@ -7,6 +7,9 @@
     say      TEXT      answer with exactly this text, after the rounds if there are any, else at once
     fail     KIND      fail every request of this conversation: 429, 500, timeout or break-stream
     delay    MS        answer every request of this conversation this much later (0 to 120000)
+    pace     MS        wait this long between the tokens of a streamed answer (0 to 10000)
+    cached   N         say that N tokens of the prompt, or all if it has fewer, came from a cache (0 to 1000000)
+    reason   N         say that N more tokens were thought before the answer (0 to 1000000)
 
 Without an `exec` line, `steps` and `parallel` run `echo step S call C`, each a different command; with one,
 all rounds run the same. A line that begins with `offline:` and is none of these is refused, so that a slip
@@ -21,6 +24,8 @@ from local.offline_model.faults import DELAY_LIMIT_MS, Fault
 PREFIX = "offline:"
 STEPS_LIMIT = 100
 PARALLEL_LIMIT = 64
+PACE_LIMIT_MS = 10_000
+TOKENS_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,9 @@ class Directives:
     say: str | None = None
     fault: Fault | None = None
     delay_ms: int = 0
+    pace_ms: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def rounds(self) -> tuple[tuple[str, ...], ...]:
@@ -70,12 +78,18 @@ def _with(found: Directives, verb: str, argument: str) -> Directives:
             return replace(found, parallel=_number(verb, argument, 1, PARALLEL_LIMIT))
         case "delay":
             return replace(found, delay_ms=_number(verb, argument, 0, DELAY_LIMIT_MS))
+        case "pace":
+            return replace(found, pace_ms=_number(verb, argument, 0, PACE_LIMIT_MS))
+        case "cached":
+            return replace(found, cached_tokens=_number(verb, argument, 0, TOKENS_LIMIT))
+        case "reason":
+            return replace(found, reasoning_tokens=_number(verb, argument, 0, TOKENS_LIMIT))
         case "fail":
             return replace(found, fault=Fault.parse(argument, source=f"{PREFIX} fail"))
     raise ApiError(
         400,
         f"{PREFIX} {verb} {argument}".rstrip() + ": no such directive. "
-        "There are: exec SHELL, steps N, parallel N, say TEXT, fail KIND, delay MS.",
+        "There are: exec SHELL, steps N, parallel N, say TEXT, fail KIND, delay MS, pace MS, cached N, reason N.",
         code="unknown_directive",
         param="messages",
     )

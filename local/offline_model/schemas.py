@@ -9,9 +9,20 @@ EMBEDDING_MODEL = "runyard-offline-embed"
 DEFAULT_DIMENSIONS = 384
 
 
+class ImageUrl(BaseModel):
+    url: Annotated[str, Field(pattern=r"^(https?://|data:image/)")]
+
+
 class ContentPart(BaseModel):
-    type: str
+    type: Literal["text", "image_url", "refusal"]
     text: str = ""
+    image_url: ImageUrl | None = None
+
+    @model_validator(mode="after")
+    def _an_image_is_given(self) -> Self:
+        if self.type == "image_url" and self.image_url is None:
+            raise ValueError("type image_url needs an image_url")
+        return self
 
 
 class FunctionCall(BaseModel):
@@ -35,6 +46,11 @@ class Message(BaseModel):
         if isinstance(self.content, list):
             return "\n".join(part.text for part in self.content if part.type == "text")
         return self.content or ""
+
+    @property
+    def images(self) -> int:
+        """How many images come with the text."""
+        return sum(part.type == "image_url" for part in self.content) if isinstance(self.content, list) else 0
 
 
 class FunctionDefinition(BaseModel):

@@ -121,7 +121,9 @@ def _primes_answer(conversation: Conversation) -> str:
 def _echo(conversation: Conversation) -> str:
     words = conversation.question.split()
     heard = " ".join(words[:WORDS_ECHOED]) + (" …" if len(words) > WORDS_ECHOED else "")
-    return f'You asked: "{heard}"\n\n{SIGNATURE}'
+    sent = {0: "", 1: " You sent an image, which I can't see."}
+    images = sent.get(conversation.images, f" You sent {conversation.images} images, which I can't see.")
+    return f'You asked: "{heard}"{images}\n\n{SIGNATURE}'
 
 
 def _tell_failure(conversation: Conversation) -> str:

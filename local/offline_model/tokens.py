@@ -13,6 +13,8 @@ from local.offline_model.schemas import Message, Tool
 # What the chat format adds, as with OpenAI's own models: three for a message, three for the answer.
 TOKENS_PER_MESSAGE = 3
 TOKENS_PER_ANSWER = 3
+# As OpenAI counts an image in low detail, whatever its size: nobody here looks at it.
+TOKENS_PER_IMAGE = 85
 
 _TOKEN = re.compile(r"\s*(?:\w{1,4}|[^\w\s])|\s+")
 
@@ -27,10 +29,10 @@ def count(text: str) -> int:
 
 
 def count_prompt(messages: Iterable[Message], tools: Iterable[Tool]) -> int:
-    """Return the tokens of a request: texts, tool calls, definitions of tools, and the format's own."""
+    """Return the tokens of a request: texts, tool calls, images, definitions of tools, and the format's own."""
     total = TOKENS_PER_ANSWER
     for message in messages:
-        total += TOKENS_PER_MESSAGE + count(message.text)
+        total += TOKENS_PER_MESSAGE + count(message.text) + TOKENS_PER_IMAGE * message.images
         for call in message.tool_calls or ():
             total += count(call.function.name) + count(call.function.arguments)
     return total + sum(count(tool.model_dump_json()) for tool in tools)

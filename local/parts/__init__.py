@@ -3,11 +3,12 @@
 from typing import Final
 
 from local.parts.emulator import EMULATOR
+from local.parts.gateway import GATEWAY
 from local.parts.part import Part
 from local.parts.postgres import POSTGRES
 from local.parts.python_parts import FARGATE, FRONT, MODEL
 from local.parts.redis import REDIS
 
-__all__ = ["EMULATOR", "FARGATE", "FRONT", "MODEL", "PARTS", "POSTGRES", "REDIS"]
+__all__ = ["EMULATOR", "FARGATE", "FRONT", "GATEWAY", "MODEL", "PARTS", "POSTGRES", "REDIS"]
 
-PARTS: Final[tuple[Part, ...]] = (POSTGRES, REDIS, EMULATOR, MODEL, FARGATE, FRONT)
+PARTS: Final[tuple[Part, ...]] = (POSTGRES, REDIS, EMULATOR, MODEL, FARGATE, FRONT, GATEWAY)

@@ -14,6 +14,10 @@ def _nothing(_: Home) -> None:
     """Most parts need no preparation."""
 
 
+def _always(_: Home) -> bool:
+    return True
+
+
 def _no_complaint(_: Home) -> str:
     return ""
 
@@ -27,7 +31,8 @@ class Part:
     """A process of the home.
 
     `prepare` makes what the process needs before its start, `settle` what it needs once it answers; both run at each
-    start and change nothing the second time. `complaint` says what keeps a running part from doing its work. `sources`
+    start and change nothing the second time. `is_due` says whether the home has come so far that the process can run.
+    `complaint` says what keeps a running part from doing its work. `sources`
     are the files whose change asks for a restart.
     """
 
@@ -37,6 +42,7 @@ class Part:
     port: Callable[[Home], int | None] = _no_port
     prepare: Callable[[Home], None] = _nothing
     settle: Callable[[Home], None] = _nothing
+    is_due: Callable[[Home], bool] = _always
     complaint: Callable[[Home], str] = _no_complaint
     sources: tuple[Path, ...] = ()
     stop_signal: signal.Signals = signal.SIGTERM

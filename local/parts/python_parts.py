@@ -1,4 +1,4 @@
-"""The parts that are programs of this repository: the offline model, the Fargate stand-in and the front door."""
+"""The parts that are programs of `local`: the offline model, the Fargate stand-in and the front door."""
 
 import os
 import sys

@@ -48,15 +48,21 @@ class TokensUsed:
     model: str
     fresh: int = 0
     cached: int = 0
+    written: int = 0
     output: int = 0
 
     @property
     def input(self) -> int:
-        return self.fresh + self.cached
+        return self.fresh + self.cached + self.written
 
     def cost(self, model: TokenPrice) -> int:
         """Return what these tokens cost at the price of a model."""
-        found = model.cost(input_tokens=self.input, cached_tokens=self.cached, output_tokens=self.output)
+        found = model.cost(
+            input_tokens=self.input,
+            cached_tokens=self.cached,
+            written_tokens=self.written,
+            output_tokens=self.output,
+        )
         return found.total_microusd
 
 
@@ -92,6 +98,7 @@ def advice_of(tx: Tx, sandboxes: SandboxTime, now: datetime) -> list[Advice]:
             model,
             fresh=by_kind.get(UsageKind.TOKENS_INPUT, 0),
             cached=by_kind.get(UsageKind.TOKENS_CACHED, 0),
+            written=by_kind.get(UsageKind.TOKENS_CACHE_WRITTEN, 0),
             output=by_kind.get(UsageKind.TOKENS_OUTPUT, 0),
         )
         for model, by_kind in amounts.items()

@@ -19,7 +19,7 @@ class Change:
     now: datetime
     entries: list[Entry] = field(default_factory=list)
     made: Lot | None = None
-    opened: Hold | None = None
+    opened: list[Hold] = field(default_factory=list)
     closed: list[Hold] = field(default_factory=list)
     # By lot: what joins or leaves the credits that can be spent; and the part of it that an adjustment took away.
     moved: dict[UUID, int] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Change:
 
     def open(self, source_id: str, shares: tuple[Share, ...], *, amount_microusd: int, expires_at: datetime) -> Hold:
         """Hold what was taken from these lots."""
-        self.opened = Hold(
+        opened = Hold(
             id=ids.new(),
             source_id=source_id,
             amount_microusd=amount_microusd,
@@ -65,21 +65,23 @@ class Change:
             closed_at=None,
             shares=shares,
         )
-        self.post(Posting(EntryKind.HOLD, amount_microusd, source_id, "reserved", self.opened.id))
         _must_add_up(shares, amount_microusd)
+        self.post(Posting(EntryKind.HOLD, amount_microusd, source_id, "reserved", opened.id))
+        self.opened.append(opened)
         for share in shares:
             self._move(share.lot_id, -share.amount_microusd)
-        return self.opened
+        return opened
 
     def spend(self, source_id: str, lots: list[Lot], *, amount_microusd: int, reason: str, owed_microusd: int) -> Hold:
         """Hold and settle this much of these lots at once; `owed_microusd` is added to the debt."""
         shares = take(lots, amount_microusd)
         opened = self.open(source_id, shares, amount_microusd=amount_microusd, expires_at=self.now)
         closed, postings = opened.settled(amount_microusd, at=self.now)
-        self.opened = replace(closed, owed_microusd=owed_microusd)
+        # It is stored as it ends.
+        self.opened[-1] = replace(closed, owed_microusd=owed_microusd)
         self.post(replace(postings[0], reason=reason))
         self.balance = replace(self.balance, owed_microusd=self.balance.owed_microusd + owed_microusd)
-        return self.opened
+        return self.opened[-1]
 
     def close(self, hold: Hold, postings: Iterable[Posting]) -> list[Entry]:
         """Close a hold, and give what of it wasn't spent back to its lots; to those that are over only to expire."""

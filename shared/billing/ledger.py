@@ -3,29 +3,22 @@
 Each of them may be delivered twice: `source_id` names the cause, and the second call answers as the first did.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from shared.audit import service as audit
-from shared.billing import lots_store, store
+from shared.billing import lots_store, store, till
 from shared.billing.change import Change
 from shared.billing.credits import same
-from shared.billing.lots import take, total
-from shared.billing.model import (
-    Balance,
-    Charged,
-    Entry,
-    Hold,
-    HoldNotFound,
-    HoldReleased,
-    HoldStatus,
-    SourceReused,
-)
+from shared.billing.lots import total
+from shared.billing.model import Charged, Entry, Hold, HoldNotFound, HoldStatus, SourceReused
 from shared.billing.moves import EntryKind
+from shared.billing.till import HoldAsked, Settlement, refuse_late
 from shared.kernel import clock, ids
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
-from shared.kernel.telemetry import logger, measure
+from shared.kernel.errors import RunyardError
 
 
 def hold(tx: Tx, caller: Caller, *, amount_microusd: int, source_id: str, expires_at: datetime) -> Hold:
@@ -34,15 +27,8 @@ def hold(tx: Tx, caller: Caller, *, amount_microusd: int, source_id: str, expire
     Raises `InsufficientCredits`, having changed nothing. The same source again returns its first hold as it is now,
     whatever the amount: a step delivered twice may have estimated anew.
     """
-    _require_not_negative(amount_microusd)
-    balance, first, lots = store.lock_to_spend(tx, caller.org_id, source_id, amount_microusd, now=clock.now)
-    if first is not None:
-        return first
-    change = Change(balance, clock.now())
-    shares = take(change.without_ended(lots), amount_microusd)
-    opened = change.open(source_id, shares, amount_microusd=amount_microusd, expires_at=expires_at)
-    store.post(tx, change)
-    return opened
+    asked = HoldAsked(source_id=source_id, amount_microusd=amount_microusd, expires_at=expires_at)
+    return _only(till.hold_many(tx, caller, [asked]))
 
 
 def settle(tx: Tx, caller: Caller, *, source_id: str, amount_microusd: int) -> Entry:
@@ -51,15 +37,7 @@ def settle(tx: Tx, caller: Caller, *, source_id: str, amount_microusd: int) -> E
     Again with the same amount: the first entry. Raises `HoldNotFound`, `HoldReleased`, `SettleExceedsHold`,
     `SettleBelowParts`, and `HoldSettled` for another amount than before.
     """
-    _require_not_negative(amount_microusd)
-    balance, held = _locked_hold(tx, caller, source_id)
-    if held.status is HoldStatus.SETTLED and held.settled_microusd == amount_microusd:
-        return _first(tx, EntryKind.SETTLE, source_id)
-    _refuse_late(held, amount_microusd)
-    change = Change(balance, clock.now())
-    entries = change.close(*held.settled(amount_microusd, at=change.now))
-    store.post(tx, change)
-    return entries[0]
+    return _only(till.settle_many(tx, caller, [Settlement(source_id=source_id, amount_microusd=amount_microusd)]))
 
 
 def settle_part(tx: Tx, caller: Caller, *, source_id: str, part_id: str, amount_microusd: int) -> Entry:
@@ -73,10 +51,10 @@ def settle_part(tx: Tx, caller: Caller, *, source_id: str, part_id: str, amount_
         raise ValueError("a part needs a name: the one without is the settlement of the rest")
     balance, held, first = store.lock_for_part(tx, caller.org_id, source_id, part_id)
     if held is None:
-        raise _never_held(source_id)
+        raise HoldNotFound(f"No credits were ever held for {source_id}.")
     if first is not None:
         return same(first, EntryKind.SETTLE, amount_microusd)
-    _refuse_late(held, amount_microusd)
+    refuse_late(held, amount_microusd)
     change = Change(balance, clock.now())
     entry = change.spend_part(*held.settled_in_part(amount_microusd, part_id=part_id))
     store.post(tx, change)
@@ -85,14 +63,7 @@ def settle_part(tx: Tx, caller: Caller, *, source_id: str, part_id: str, amount_
 
 def release(tx: Tx, caller: Caller, *, source_id: str) -> Entry:
     """Give back all that the source still holds. Again: the first entry. Raises `HoldNotFound`, `HoldSettled`."""
-    balance, held = _locked_hold(tx, caller, source_id)
-    if held.status is HoldStatus.RELEASED:
-        return _first(tx, EntryKind.RELEASE, source_id)
-    change = Change(balance, clock.now())
-    closed, posting = held.released(reason="released", at=change.now)
-    entries = change.close(closed, [posting])
-    store.post(tx, change)
-    return entries[0]
+    return _only(till.settle_many(tx, caller, [Settlement(source_id=source_id, amount_microusd=None)]))
 
 
 def release_expired(tx: Tx, caller: Caller) -> int:
@@ -143,8 +114,11 @@ def charge(tx: Tx, caller: Caller, *, amount_microusd: int, source_id: str, reas
     _require_not_negative(amount_microusd)
     if amount_microusd == 0:
         return Charged(0, 0)
-    balance, first, lots = store.lock_to_spend(tx, caller.org_id, source_id, amount_microusd, now=clock.now)
-    if first is not None:
+    with tx.pipeline():
+        asked = store.ask_to_move(tx, caller.org_id, (), [source_id])
+        balance, found, lots = store.answer_to_move(tx, asked, amount_microusd, now=clock.now)
+    if found:
+        first = found[0]
         if first.status is not HoldStatus.SETTLED or first.settled_microusd + first.owed_microusd != amount_microusd:
             raise SourceReused(f"Credits were held or charged for {source_id} before, with another amount.")
         return Charged(first.settled_microusd, first.owed_microusd)
@@ -156,36 +130,16 @@ def charge(tx: Tx, caller: Caller, *, amount_microusd: int, source_id: str, reas
     return Charged(paid, amount_microusd - paid)
 
 
-def _refuse_late(held: Hold, amount_microusd: int) -> None:
-    # The reaper gave up on this work while it went on: somebody has to look, so the log and an alarm say so.
-    if held.status is HoldStatus.RELEASED:
-        facts = {"source_id": held.source_id, "cost_microusd": amount_microusd}
-        logger.error("hold released before settlement", extra=facts)
-        # One name for all functions in which it can happen: an alarm watches one set of dimensions.
-        measure("LateSettlement", 1, service="credits")
-        raise HoldReleased(f"The credits held for {held.source_id} were released before.")
-
-
-def _locked_hold(tx: Tx, caller: Caller, source_id: str) -> tuple[Balance, Hold]:
-    balance, held = store.lock_for_hold(tx, caller.org_id, source_id)
-    if held is None:
-        raise _never_held(source_id)
-    return balance, held
+def _only[T](outcomes: Sequence[T | RunyardError]) -> T:
+    outcome = outcomes[0]
+    if isinstance(outcome, RunyardError):
+        raise outcome
+    return outcome
 
 
 def _record(tx: Tx, caller: Caller, action: str, facts: dict[str, Any]) -> None:
     org = ids.show("org", caller.org_id)
     audit.record(tx, caller, action=action, resource_type="org", resource_id=org, new=facts)
-
-
-def _never_held(source_id: str) -> HoldNotFound:
-    return HoldNotFound(f"No credits were ever held for {source_id}.")
-
-
-def _first(tx: Tx, kind: EntryKind, source_id: str) -> Entry:
-    entry = store.find_entry(tx, kind, source_id)
-    assert entry is not None  # noqa: S101 - written in the transaction that closed the hold
-    return entry
 
 
 def _require_not_negative(amount_microusd: int) -> None:

@@ -1,7 +1,8 @@
 """A lot is what one grant, refund or adjustment brought; what is available lies in lots, and is spent lot by lot."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -73,6 +74,35 @@ class NextExpiry:
 
     amount_microusd: int
     at: datetime
+
+
+class Purse:
+    """The lots of an account in the order in which they are spent, which get less with each `take`.
+
+    `moved`: by lot, what has joined or left it since the lots were read.
+    """
+
+    def __init__(self, lots: Iterable[Lot], moved: Mapping[UUID, int]) -> None:
+        now = [replace(lot, remaining_microusd=lot.remaining_microusd + moved.get(lot.id, 0)) for lot in lots]
+        self._lots = deque(lot for lot in now if lot.remaining_microusd > 0)
+
+    def ended(self, now: datetime) -> list[Lot]:
+        """Return those that are over: they must expire before anything is taken."""
+        return [lot for lot in self._lots if lot.ended(now)]
+
+    def take(self, amount_microusd: int) -> tuple[Share, ...]:
+        """Return what each lot gives towards the amount; less than it if they lack as much."""
+        shares = []
+        while amount_microusd > 0 and self._lots:
+            lot = self._lots[0]
+            given = min(lot.remaining_microusd, amount_microusd)
+            shares.append(Share(lot.id, given, lot.expires_at))
+            amount_microusd -= given
+            if given == lot.remaining_microusd:
+                self._lots.popleft()
+            else:
+                self._lots[0] = replace(lot, remaining_microusd=lot.remaining_microusd - given)
+        return tuple(shares)
 
 
 def take(lots: Iterable[Lot], amount_microusd: int) -> tuple[Share, ...]:

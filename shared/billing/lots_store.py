@@ -7,6 +7,7 @@ from psycopg import Cursor
 
 from shared.billing.change import Change
 from shared.billing.lots import Lot, LotKind, NextExpiry
+from shared.kernel import arrays
 from shared.kernel.db import Row, Tx
 from shared.kernel.pagination import Slice
 
@@ -16,6 +17,12 @@ COLUMNS: LiteralString = """
 # In the order in which they are spent: by priority, then what ends first, then what came first.
 TO_SPEND: LiteralString = f"""
     SELECT {COLUMNS} FROM credit_lots WHERE has_credits ORDER BY priority, expires_at, id LIMIT %(limit)s
+"""
+# Those that holds under way were taken from, into which they may give something back.
+TOUCHED: LiteralString = f"""
+    SELECT {COLUMNS} FROM credit_lots
+     WHERE id IN (SELECT unnest(lot_ids) FROM credit_holds
+                   WHERE source_id = ANY(%(sources)s::text[]) AND status = 'open')
 """
 ENDED: LiteralString = f"""
     SELECT {COLUMNS} FROM credit_lots WHERE has_credits AND expires_at <= %(now)s ORDER BY expires_at, id
@@ -52,11 +59,26 @@ def ask_for_few(tx: Tx) -> Cursor[Row]:
     return tx.execute(TO_SPEND, {"limit": FEW})
 
 
-def enough(tx: Tx, few: Cursor[Row], amount_microusd: int, *, now: datetime) -> list[Lot]:
-    """Return the lots asked for, or every lot where those don't suffice for the amount."""
+def ask_for_touched(tx: Tx, sources: str) -> Cursor[Row]:
+    """Ask, within a pipeline, for the lots of these open holds; `sources` in Postgres's notation."""
+    return tx.execute(TOUCHED, {"sources": sources})
+
+
+def enough(
+    tx: Tx, few: Cursor[Row], amount_microusd: int, *, now: datetime, touched: Cursor[Row] | None = None
+) -> list[Lot]:
+    """Return the lots asked for, or every lot where those don't suffice for the amount, in the order of spending.
+
+    Touched ones are among them: where not every lot was read, those that were suffice before any that comes later.
+    """
     lots = [_lot(row) for row in few]
     usable = sum(lot.remaining_microusd for lot in lots if not lot.ended(now))
-    return lots if len(lots) < FEW or usable >= amount_microusd else to_spend(tx)
+    if len(lots) == FEW and usable < amount_microusd:
+        lots = to_spend(tx)
+    if touched is None:
+        return lots
+    found = {lot.id: lot for lot in [*lots, *map(_lot, touched)]}
+    return sorted(found.values(), key=Lot.spent_before)
 
 
 def to_spend(tx: Tx) -> list[Lot]:
@@ -100,9 +122,9 @@ def move(tx: Tx, change: Change) -> Cursor[Row] | None:
     return tx.execute(
         MOVE,
         {
-            "ids": lots,
-            "amounts": [change.moved[lot_id] for lot_id in lots],
-            "withdrawn": [change.withdrawn.get(lot_id, 0) for lot_id in lots],
+            "ids": arrays.plain(lots),
+            "amounts": arrays.plain(change.moved[lot_id] for lot_id in lots),
+            "withdrawn": arrays.plain(change.withdrawn.get(lot_id, 0) for lot_id in lots),
         },
     )
 

@@ -98,38 +98,49 @@ class Balance:
 
         Raises `InsufficientCredits`, `RefundExceedsSettled` or `AdjustmentExceedsAvailable`.
         """
-        amount = posting.amount_microusd
+        amount, number = posting.amount_microusd, self.entries + 1
         self._refuse_impossible(posting.kind, amount)
-        counted = replace(self, entries=self.entries + 1)
         match posting.kind:
             case EntryKind.GRANT | EntryKind.ADJUST_UP:
-                return replace(counted, granted_microusd=self.granted_microusd + amount)
+                return replace(self, entries=number, granted_microusd=self.granted_microusd + amount)
             case EntryKind.ADJUST_DOWN:
-                return replace(counted, granted_microusd=self.granted_microusd - amount)
+                return replace(self, entries=number, granted_microusd=self.granted_microusd - amount)
             case EntryKind.HOLD:
-                return replace(counted, held_microusd=self.held_microusd + amount)
+                return replace(self, entries=number, held_microusd=self.held_microusd + amount)
             case EntryKind.SETTLE:
                 return replace(
-                    counted,
+                    self,
+                    entries=number,
                     held_microusd=self.held_microusd - amount,
                     settled_microusd=self.settled_microusd + amount,
                 )
             case EntryKind.RELEASE:
-                return replace(counted, held_microusd=self.held_microusd - amount)
+                return replace(self, entries=number, held_microusd=self.held_microusd - amount)
             case EntryKind.REFUND:
-                return replace(counted, refunded_microusd=self.refunded_microusd + amount)
+                return replace(self, entries=number, refunded_microusd=self.refunded_microusd + amount)
             case EntryKind.EXPIRE:
-                return replace(counted, expired_microusd=self.expired_microusd + amount)
+                return replace(self, entries=number, expired_microusd=self.expired_microusd + amount)
 
-    def _refuse_impossible(self, kind: EntryKind, amount: int) -> None:
+    def without(self, expiring_microusd: int) -> Self:
+        """Return what it will be once lots that are over have expired."""
+        if not expiring_microusd:
+            return self
+        return replace(self, expired_microusd=self.expired_microusd + expiring_microusd)
+
+    def require(self, amount_microusd: int) -> None:
+        """Raise `InsufficientCredits` unless so much can be held."""
         there = self.available_microusd
-        if kind is EntryKind.HOLD and amount > there:
+        if amount_microusd > there:
             lift = "Add credits, or ask for less"
             raise InsufficientCredits(
-                f"This needs up to {show_usd(amount)} and {show_usd(there)} is available. {lift}.",
-                details={"needed_microusd": amount, "available_microusd": there, "lift": lift},
+                f"This needs up to {show_usd(amount_microusd)} and {show_usd(there)} is available. {lift}.",
+                details={"needed_microusd": amount_microusd, "available_microusd": there, "lift": lift},
             )
-        if kind is EntryKind.ADJUST_DOWN and amount > there:
+
+    def _refuse_impossible(self, kind: EntryKind, amount: int) -> None:
+        if kind is EntryKind.HOLD:
+            self.require(amount)
+        if kind is EntryKind.ADJUST_DOWN and amount > (there := self.available_microusd):
             raise AdjustmentExceedsAvailable(f"{show_usd(amount)} can't be taken away: {show_usd(there)} is available.")
         if kind is EntryKind.REFUND and amount > self.settled_microusd - self.refunded_microusd:
             raise RefundExceedsSettled("No more can be refunded than was settled and not yet refunded.")

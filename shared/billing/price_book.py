@@ -61,7 +61,7 @@ def _version(found: object, where: str) -> PriceVersion:
 
 
 def _model(found: object, where: str) -> TokenPrice:
-    fields = _prices(found, where, _MODEL, optional={"family"})
+    fields = _prices(found, where, _MODEL, optional={"family", "written_microusd"})
     if not isinstance(family := fields.get("family", ""), str):
         raise BadPriceBook(f"{where}.family: expected the name that its models share, found {family!r}")
     model = TokenPrice(**fields)
@@ -75,7 +75,7 @@ def _prices(
 ) -> dict[str, Any]:
     """Return these prices and their `source`."""
     fields = _fields(found, where, {*names, "source"}, optional=optional)
-    for name in names:
+    for name in (name for name in fields if name.endswith("microusd")):
         amount = fields[name]
         # A bool is an int to Python, and a float isn't money.
         if type(amount) is not int or not 0 <= amount <= _MOST:

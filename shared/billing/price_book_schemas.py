@@ -21,6 +21,9 @@ class ModelPriceOut(Output):
     per_tokens: int = Field(description="How many tokens the prices are for.", examples=[TOKENS])
     input_microusd: int = Field(examples=[250_000])
     cached_microusd: int = Field(description="For input that the provider read from its cache.", examples=[25_000])
+    written_microusd: int = Field(
+        description="For input that the provider put into its cache; for most as for other input.", examples=[250_000]
+    )
     output_microusd: int = Field(examples=[2_000_000])
     source: str = Field(description=_SOURCE)
 
@@ -32,6 +35,7 @@ class ModelPriceOut(Output):
             per_tokens=TOKENS,
             input_microusd=price.input_microusd,
             cached_microusd=price.cached_microusd,
+            written_microusd=price.written_microusd,
             output_microusd=price.output_microusd,
             source=price.source,
         )

@@ -18,6 +18,7 @@ _SECONDS_PER_HOUR = 3600
 _SECONDS_PER_MINUTE = 60
 # Fargate's biggest task has 16,384 units and 122,880 MiB.
 _SIZE_DIGITS = 6
+_AS_INPUT = -1
 # What the ledger's columns can hold.
 _MOST_MICROUSD = 2**63 - 1
 
@@ -55,17 +56,19 @@ class TokenCost:
     input_microusd: int
     cached_microusd: int
     output_microusd: int
+    written_microusd: int = 0
 
     @property
     def total_microusd(self) -> int:
-        return self.input_microusd + self.cached_microusd + self.output_microusd
+        return self.input_microusd + self.cached_microusd + self.written_microusd + self.output_microusd
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPrice:
     """Micro-dollars for a million tokens of a model, and where the figures come from.
 
-    Input from the cache never costs more than other input. Models of one family can stand in for one another.
+    Input from the cache never costs more than other input; input that the provider puts there may. Models of one family
+    can stand in for one another.
     """
 
     input_microusd: int
@@ -73,35 +76,48 @@ class TokenPrice:
     output_microusd: int
     source: str
     family: str = ""
+    # Most providers charge for it as for other input, which is the default.
+    written_microusd: int = _AS_INPUT
 
-    def cost(self, *, input_tokens: int, cached_tokens: int, output_tokens: int) -> TokenCost:
-        """Return the cost of one call. As in OpenAI's `usage`, `cached_tokens` of the `input_tokens` were cached.
+    def __post_init__(self) -> None:
+        if self.written_microusd == _AS_INPUT:
+            object.__setattr__(self, "written_microusd", self.input_microusd)
 
-        The three kinds are three events of the usage ledger: each is rounded by itself.
+    def cost(self, *, input_tokens: int, cached_tokens: int, output_tokens: int, written_tokens: int = 0) -> TokenCost:
+        """Return the cost of one call. Of the `input_tokens`, so many were read from the cache, and put into it.
+
+        The four kinds are four events of the usage ledger: each is rounded by itself.
         """
-        if not 0 <= cached_tokens <= input_tokens or output_tokens < 0:
-            raise ValueError(f"impossible token counts: {input_tokens=}, {cached_tokens=}, {output_tokens=}")
+        fresh = input_tokens - cached_tokens - written_tokens
+        if min(fresh, cached_tokens, written_tokens, output_tokens) < 0:
+            raise ValueError(
+                f"impossible token counts: {input_tokens=}, {cached_tokens=}, {written_tokens=}, {output_tokens=}"
+            )
         return TokenCost(
-            input_microusd=price(input_tokens - cached_tokens, microusd=self.input_microusd, per=TOKENS),
+            input_microusd=price(fresh, microusd=self.input_microusd, per=TOKENS),
             cached_microusd=price(cached_tokens, microusd=self.cached_microusd, per=TOKENS),
             output_microusd=price(output_tokens, microusd=self.output_microusd, per=TOKENS),
+            written_microusd=price(written_tokens, microusd=self.written_microusd, per=TOKENS),
         )
 
     def most(self, *, input_tokens: int, output_tokens: int) -> int:
-        """Return what a call with no more tokens than these can't exceed, however many of its input were cached.
+        """Return what a call with no more tokens than these can't exceed, whatever of its input was cached or written.
 
-        It never falls when a count grows. Input that is divided into two events may be rounded up twice: two roundings
-        are less than 1.5 micro-dollars above the one of the whole, so that one more is enough.
+        It never falls when a count grows. Input that is divided into n events may be rounded up n times, which is at
+        most (n + 1) / 2 micro-dollars above the rounding of the whole: for two and three events, n - 1 are enough.
         """
-        whole = self.cost(input_tokens=input_tokens, cached_tokens=0, output_tokens=output_tokens).total_microusd
-        divided = input_tokens > 1 and self.cached_microusd > 0
-        return whole + divided
+        dearest = max(self.input_microusd, self.written_microusd)
+        whole = price(input_tokens, microusd=dearest, per=TOKENS)
+        kinds = sum(rate > 0 for rate in (self.input_microusd, self.cached_microusd, self.written_microusd))
+        divided = max(0, min(kinds, input_tokens) - 1)
+        return whole + divided + price(output_tokens, microusd=self.output_microusd, per=TOKENS)
 
     def unit_price(self, kind: UsageKind) -> UnitPrice:
         """Return the price of this kind of token; raise `KeyError` for what isn't tokens."""
         rates = {
             UsageKind.TOKENS_INPUT: self.input_microusd,
             UsageKind.TOKENS_CACHED: self.cached_microusd,
+            UsageKind.TOKENS_CACHE_WRITTEN: self.written_microusd,
             UsageKind.TOKENS_OUTPUT: self.output_microusd,
         }
         return UnitPrice(Decimal(rates[kind]), TOKENS)
@@ -165,7 +181,12 @@ class PriceVersion:
         if quantity < 0:
             raise CannotPrice(f"A quantity can't be negative: {quantity}.", param="quantity")
         match kind:
-            case UsageKind.TOKENS_INPUT | UsageKind.TOKENS_CACHED | UsageKind.TOKENS_OUTPUT:
+            case (
+                UsageKind.TOKENS_INPUT
+                | UsageKind.TOKENS_CACHED
+                | UsageKind.TOKENS_CACHE_WRITTEN
+                | UsageKind.TOKENS_OUTPUT
+            ):
                 return _priced(quantity, self.tokens(_dimension(kind, dimensions, "model")).unit_price(kind))
             case UsageKind.SANDBOX_SECONDS:
                 cpu_units, memory_mib = (_size(kind, dimensions, name) for name in ("cpu_units", "memory_mib"))

@@ -33,10 +33,16 @@ def model_price(model: str, *, at: datetime) -> TokenPrice:
     return found
 
 
-def price_of_tokens(model: str, *, input_tokens: int, cached_tokens: int, output_tokens: int, at: datetime) -> int:
-    """Return micro-dollars; `cached_tokens` is the part of `input_tokens` that the provider read from its cache."""
-    price = token_price(model, at=at)
-    cost = price.cost(input_tokens=input_tokens, cached_tokens=cached_tokens, output_tokens=output_tokens)
+def price_of_tokens(
+    model: str, *, input_tokens: int, cached_tokens: int, output_tokens: int, at: datetime, written_tokens: int = 0
+) -> int:
+    """Return micro-dollars; of the `input_tokens` the provider read so many from its cache, and put so many there."""
+    cost = token_price(model, at=at).cost(
+        input_tokens=input_tokens,
+        cached_tokens=cached_tokens,
+        written_tokens=written_tokens,
+        output_tokens=output_tokens,
+    )
     return cost.total_microusd
 
 

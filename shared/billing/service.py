@@ -35,6 +35,10 @@ from shared.billing.lots import LotKind as LotKind
 from shared.billing.metering import check_metered as check_metered
 from shared.billing.metering import meter as meter
 from shared.billing.model import Balance, Entry, Lot, NextExpiry, Violation
+from shared.billing.org_prices import delete_org_price as delete_org_price
+from shared.billing.org_prices import list_org_prices as list_org_prices
+from shared.billing.org_prices import org_prices_from_now_on as org_prices_from_now_on
+from shared.billing.org_prices import set_org_price as set_org_price
 from shared.billing.prices import CannotPrice as CannotPrice
 from shared.billing.prices import ModelNotPriced as ModelNotPriced
 from shared.billing.prices import NotPriced as NotPriced
@@ -53,6 +57,11 @@ from shared.billing.subscriptions import orgs_with_period_over as orgs_with_peri
 from shared.billing.subscriptions import preview_change as preview_change
 from shared.billing.subscriptions import renew as renew
 from shared.billing.subscriptions import subscription as subscription
+from shared.billing.till import HoldAsked as HoldAsked
+from shared.billing.till import Settlement as Settlement
+from shared.billing.till import Till as Till
+from shared.billing.till import hold_many as hold_many
+from shared.billing.till import settle_many as settle_many
 from shared.kernel import clock, db
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
@@ -80,6 +89,11 @@ def list_entries(tx: Tx, asked: Slice) -> list[Entry]:
 def lots(tx: Tx, asked: Slice) -> list[Lot]:
     """Return up to `limit + 1` lots, the newest first, those used up included."""
     return lots_store.list_lots(tx, asked)
+
+
+def held_by(tx: Tx, pattern: str) -> int:
+    """Return how many micro-dollars are held for sources that match a regular expression of Postgres's."""
+    return store.held_by(tx, pattern)
 
 
 def next_expiry(tx: Tx) -> NextExpiry | None:

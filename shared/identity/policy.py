@@ -59,10 +59,11 @@ POLICY: tuple[Rule, ...] = (
     Rule("agents",           "read",   _ALL, _ALL, _OWN, _ALL, True,  "agents and their versions"),
     Rule("agents",           "write",  _ALL, _ALL, _OWN, _NO,  True,  "create, change, archive and share agents"),
     Rule("audit",            "read",   _ALL, _ALL, _NO,  _NO,  True,  "list and export the audit trail"),
-    Rule("billing",          "admin",  _ALL, _NO,  _NO,  _NO,  True,  "move the org to another plan"),
-    Rule("billing",          "read",   _ALL, _ALL, _NO,  _ALL, True,  "the subscription, and what changes of it cost"),
+    Rule("billing",          "admin",  _ALL, _NO,  _NO,  _NO,  True,  "move the org to another plan; set budgets"),
+    Rule("billing",          "read",   _ALL, _ALL, _NO,  _ALL, True,  "the subscription, budgets and agreed prices"),
     Rule("credits",          "read",   _ALL, _ALL, _NO,  _ALL, True,  "balance and ledger"),
-    Rule("inference",        "read",   _ALL, _ALL, _ALL, _ALL, True,  "list models"),
+    Rule("inference",        "admin",  _ALL, _ALL, _NO,  _NO,  True,  "set up routes, providers, caching, recording"),
+    Rule("inference",        "read",   _ALL, _ALL, _ALL, _ALL, True,  "models, routes, providers without keys, health"),
     Rule("inference",        "write",  _ALL, _ALL, _ALL, _NO,  True,  "chat completions and embeddings"),
     Rule("keys",             "read",   _ALL, _ALL, _NO,  _NO,  True,  "list API keys (never their secrets)"),
     Rule("keys",             "write",  _ALL, _ALL, _NO,  _NO,  True,  "create, rotate and revoke API keys"),
@@ -83,7 +84,7 @@ POLICY: tuple[Rule, ...] = (
     Rule("sso",              "write",  _ALL, _NO,  _NO,  _NO,  False, "set up and remove the org's own sign-in"),
     Rule("teams",            "read",   _ALL, _ALL, _ALL, _ALL, True,  "teams and who is in them"),
     Rule("teams",            "write",  _ALL, _ALL, _NO,  _NO,  True,  "create, change and delete teams"),
-    Rule("usage",            "read",   _ALL, _ALL, _NO,  _ALL, True,  "usage and its cost"),
+    Rule("usage",            "read",   _ALL, _ALL, _NO,  _ALL, True,  "usage and its cost; recorded model calls"),
 )  # fmt: skip
 
 # What only the platform's operator may do, across tenants.
@@ -91,6 +92,7 @@ OPERATOR_RULES: Mapping[str, str] = {
     "orgs:create": "create a tenant, with a first key that holds every scope of a key",
     "credits:adjust": "correct a tenant's balance, up or down",
     "credits:grant": "grant credits to a tenant, and refund what it spent",
+    "prices:write": "set what a tenant pays for a model instead of the price book's price",
     "usage:write": "meter what a tenant used outside of the API",
     "quotas:write": "set a tenant's plan, quotas and rate limits apart from those of its plan",
 }

@@ -1,54 +1,97 @@
 """Public JSON of the model gateway: OpenAI's requests and answers, as far as this gateway takes them."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from shared.inference import vectors
-from shared.inference.model import ChatRequest, Completion, Embeddings, StreamingNotAvailable
-from shared.kernel.fields import Input, Output
+from shared.inference.asking import Embedded
+from shared.inference.model import ChatRequest
+from shared.kernel.fields import Output
 
 MAX_OUTPUT_TOKENS = 128_000
-MAX_TEXTS = 256
+# As many as OpenAI takes.
+MAX_TEXTS = 2_048
 type OutputTokens = Annotated[int, Field(ge=1, le=MAX_OUTPUT_TOKENS)]
 # What is the gateway's own to decide; all other fields of a request are handed to the provider as they are.
 _OURS = frozenset(
-    {"messages", "model", "tools", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options"}
+    {
+        *("messages", "model", "tools", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options"),
+        *("store", "metadata", "modalities"),
+    }
 )
 
 
-class _Lenient(BaseModel):
+class Strict(BaseModel):
+    """A request's body: unknown fields are refused, so that a misspelt option never goes unnoticed.
+
+    Unlike `Input` it doesn't walk through every value: see `edge/reading.py`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Lenient(BaseModel):
     """Part of a message: clients send answers back with fields of their own, which are dropped."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class TextPart(_Lenient):
-    type: Literal["text"] = Field(description="Images and sound are not available yet.")
+class TextPart(Lenient):
+    type: Literal["text"]
     text: str
 
 
-class FunctionCall(_Lenient):
+class RefusalPart(Lenient):
+    type: Literal["refusal"]
+    refusal: str
+
+
+class ImageUrl(Lenient):
+    url: str = Field(
+        pattern=r"^(https://|data:image/)",
+        description="`https://…`, or `data:image/…;base64,…`",
+        examples=["https://…"],
+    )
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class ImagePart(Lenient):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+type Part = Annotated[TextPart | ImagePart | RefusalPart, Field(discriminator="type")]
+
+
+class FunctionCall(Lenient):
     name: str
     arguments: str = Field(description="JSON, as the model wrote it.")
 
 
-class ToolCallIn(_Lenient):
+class ToolCallIn(Lenient):
     id: str
     type: Literal["function"] = "function"
     function: FunctionCall
 
 
-class Message(_Lenient):
+class Message(Lenient):
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | list[Part] | None = None
     name: str | None = None
     refusal: str | None = None
     tool_calls: list[ToolCallIn] | None = None
     tool_call_id: str | None = Field(None, description="For `role: tool`: which call this answers.")
 
 
-class CreateChatCompletion(Input):
+_MESSAGES = TypeAdapter(list[Message])
+
+
+class StreamOptions(Lenient):
+    include_usage: bool = Field(False, description="End with a chunk of the usage, which tells the cost too.")
+
+
+class CreateChatCompletion(Strict):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -58,7 +101,11 @@ class CreateChatCompletion(Input):
     )
 
     messages: Annotated[list[Message], Field(min_length=1)]
-    model: str | None = Field(None, description="One of GET /v1/models; the platform's default when left out.")
+    model: str | None = Field(
+        None,
+        max_length=200,
+        description="One of GET /v1/models: a model, a route, `provider/model`. The platform's default when left out.",
+    )
     tools: list[dict[str, Any]] | None = Field(None, description="Functions that the model may call.")
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
@@ -78,28 +125,31 @@ class CreateChatCompletion(Input):
     top_logprobs: int | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
+    prediction: dict[str, Any] | None = None
+    service_tier: str | None = None
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     n: Literal[1] | None = Field(None, description="One answer is made for each request.")
-    stream: bool | None = Field(None, description="Must be false: streaming comes with its own endpoint.")
-    stream_options: dict[str, Any] | None = None
+    stream: bool | None = Field(None, description="Answer with server-sent events, chunk by chunk.")
+    stream_options: StreamOptions | None = None
+    modalities: list[Literal["text"]] | None = Field(None, description="Text is all that is answered.")
+    store: Literal[False] | None = Field(None, description="Answers are not kept to be fetched later.")
+    metadata: dict[str, str] | None = Field(None, description="Taken as OpenAI's clients send it; not handed on.")
 
     def request(self) -> ChatRequest:
-        """Return what is asked; raise `StreamingNotAvailable` for a stream."""
-        if self.stream:
-            raise StreamingNotAvailable(
-                "Streaming is not available here yet: it comes with the gateway's streaming endpoint. "
-                "Send `stream: false`, or leave it out.",
-                param="stream",
-            )
-        given = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        """Return what is asked."""
+        given = self.model_fields_set
         return ChatRequest(
-            messages=[message.model_dump(mode="json", exclude_unset=True) for message in self.messages],
+            messages=_MESSAGES.dump_python(self.messages, exclude_unset=True),
             model=self.model,
             tools=self.tools or (),
             max_output_tokens=self.max_completion_tokens or self.max_tokens,
-            options={name: value for name, value in given.items() if name not in _OURS},
+            options={
+                name: value
+                for name, value in self.__dict__.items()
+                if value is not None and name in given and name not in _OURS
+            },
         )
 
 
@@ -135,12 +185,8 @@ class ChatCompletionOut(_AsProvided):
     choices: list[Choice]
     usage: ChatUsage
 
-    @classmethod
-    def of(cls, completion: Completion) -> Self:
-        return cls.model_validate({**completion.call.answer, "object": "chat.completion"})
 
-
-class CreateEmbeddings(Input):
+class CreateEmbeddings(Strict):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"model": "runyard-offline-embed", "input": ["blue is my favourite colour"]}]}
     )
@@ -148,16 +194,17 @@ class CreateEmbeddings(Input):
     input: (
         Annotated[str, Field(min_length=1)]
         | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=MAX_TEXTS)]
-    ) = Field(description="A text, or up to 256.")
-    model: str | None = Field(None, description="One of GET /v1/models; the platform's default when left out.")
+    ) = Field(description="A text, or up to 2,048.")
+    model: str | None = Field(
+        None, max_length=200, description="One of GET /v1/models; the platform's default when left out."
+    )
     dimensions: int | None = Field(None, ge=1, le=4096)
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = Field(None, description="`float` when left out.")
     user: str | None = None
 
-    def asked(self) -> dict[str, Any]:
-        """Return what is asked, as arguments of `inference.service.embed`."""
-        texts = [self.input] if isinstance(self.input, str) else self.input
-        return {"texts": texts, "model": self.model, "dimensions": self.dimensions}
+    @property
+    def texts(self) -> list[str]:
+        return [self.input] if isinstance(self.input, str) else self.input
 
 
 class EmbeddingOut(Output):
@@ -177,19 +224,19 @@ class EmbeddingsOut(Output):
     model: str
     usage: EmbeddingsUsage
 
-    @classmethod
-    def of(cls, found: Embeddings, *, encoding_format: Literal["float", "base64"]) -> Self:
-        return cls(
-            data=[
-                EmbeddingOut(
-                    index=index,
-                    embedding=vectors.encode(vector) if encoding_format == "base64" else list(vector),
-                )
+    @staticmethod
+    def of(found: Embedded, *, encoding_format: Literal["float", "base64"] | None) -> dict[str, Any]:
+        """Return the answer as JSON values of this schema."""
+        encode = vectors.encode if encoding_format == "base64" else list
+        return {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "index": index, "embedding": encode(vector)}
                 for index, vector in enumerate(found.vectors)
             ],
-            model=found.model,
-            usage=EmbeddingsUsage(prompt_tokens=found.tokens.input, total_tokens=found.tokens.input),
-        )
+            "model": found.model,
+            "usage": {"prompt_tokens": found.tokens.input, "total_tokens": found.tokens.input},
+        }
 
 
 class ModelOut(_AsProvided):
@@ -202,7 +249,3 @@ class ModelOut(_AsProvided):
 class ModelsOut(Output):
     object: Literal["list"] = "list"
     data: list[ModelOut]
-
-    @classmethod
-    def of(cls, models: list[dict[str, Any]]) -> Self:
-        return cls(data=[ModelOut.model_validate({**model, "object": "model"}) for model in models])

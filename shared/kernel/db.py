@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from select import POLLIN, poll
 from threading import Lock
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import Connection, OperationalError, sql
@@ -29,6 +29,7 @@ _ATTEMPTS = 6
 # A caller waits this long at most for a database that is gone; the state machine tries for longer.
 _CONNECT_TIMEOUT_S = 3
 _POOL_SIZE = 8
+_SET: LiteralString = "SELECT set_config('app.current_org_id', %s, true), set_config('app.current_user_id', %s, true)"
 _BEGIN = sql.SQL("BEGIN")
 _BEGIN_READING = sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 # Nobody waits long for a row that another holds.
@@ -105,6 +106,29 @@ def reading(caller: Caller) -> AbstractContextManager[Tx]:
     All its statements see the same moment, at a replica one shortly before now.
     """
     return _transaction(caller.org_id, caller.person_id, pool=_readers_pool, begin=_BEGIN_READING)
+
+
+@contextmanager
+def piped(caller: Caller) -> Iterator[Tx]:
+    """Open one transaction as `tenant` does, as a pipeline: a round trip for each time that results are waited for.
+
+    Its beginning travels with the first statements and its end with the last, so that its body must not open a
+    pipeline of its own. Raises `psycopg.OperationalError` when the connection breaks: whether it was committed is
+    unknown then.
+    """
+    connection = _live()
+    try:
+        with connection.pipeline():
+            connection.execute("BEGIN")
+            connection.execute(_SET, (str(caller.org_id), "" if caller.person_id is None else str(caller.person_id)))
+            yield connection
+            connection.execute("COMMIT")
+    except BaseException:
+        if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
+            _roll_back(connection)
+        raise
+    finally:
+        _pool().putconn(connection)
 
 
 def write_behind(caller: Caller, statement: sql.Composed) -> None:

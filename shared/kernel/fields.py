@@ -69,6 +69,11 @@ EntryId = Annotated[UUID, Prefix("entry")]
 LotId = Annotated[UUID, Prefix("lot")]
 UsageId = Annotated[UUID, Prefix("usage")]
 AuditId = Annotated[UUID, Prefix("audit")]
+RouteId = Annotated[UUID, Prefix("rte")]
+ProviderId = Annotated[UUID, Prefix("prv")]
+BudgetId = Annotated[UUID, Prefix("bud")]
+CallId = Annotated[UUID, Prefix("call")]
+PriceId = Annotated[UUID, Prefix("price")]
 
 # Far enough from the ends of the calendar for any arithmetic.
 Moment = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]

@@ -2,51 +2,26 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from hmac import compare_digest
-from ipaddress import ip_address
 from typing import Annotated, Any, cast
 from uuid import uuid4
 
-import psycopg
 from fastapi import APIRouter, Depends, FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from mangum import Mangum
-from psycopg_pool import PoolTimeout
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.kernel import clock, counting, ids, limiting, settings
+from shared.kernel import clock, counting, envelope, ids, limiting
 from shared.kernel.caller import Caller
-from shared.kernel.errors import (
-    InternalError,
-    InvalidRequest,
-    Kind,
-    MethodNotAllowed,
-    NotFound,
-    RouteNotFound,
-    RunyardError,
-    Unavailable,
-)
+from shared.kernel.envelope import DATABASE_ERRORS, ErrorEnvelope
+from shared.kernel.envelope import STATUS_OF_KIND as STATUS_OF_KIND  # part of what the edge is
+from shared.kernel.errors import InvalidRequest, MethodNotAllowed, NotFound, RouteNotFound, RunyardError
 from shared.kernel.fields import OrgId
 from shared.kernel.idempotency import Once, Replay
 from shared.kernel.telemetry import Handler, logger, traced
 
-STATUS_OF_KIND = {
-    Kind.INVALID: 400,
-    Kind.UNAUTHENTICATED: 401,
-    Kind.PAYMENT: 402,
-    Kind.FORBIDDEN: 403,
-    Kind.NOT_FOUND: 404,
-    Kind.CONFLICT: 409,
-    Kind.TOO_LARGE: 413,
-    Kind.RATE_LIMITED: 429,
-    Kind.INTERNAL: 500,
-    Kind.PROVIDER: 502,
-    Kind.UNAVAILABLE: 503,
-}
 _MAX_KEY_LENGTH = 255
 _ERROR_OF_STATUS = {404: RouteNotFound, 405: MethodNotAllowed}
 _bearer = HTTPBearer(
@@ -54,26 +29,6 @@ _bearer = HTTPBearer(
     auto_error=False,
     description="An API key or an access token: `Authorization: Bearer ry_live_…`, `Authorization: Bearer eyJ…`",
 )
-
-
-class ErrorBody(BaseModel):
-    """What went wrong, in the shape that Stripe's and OpenAI's clients both read."""
-
-    type: str = Field(description="The kind of error.", examples=["invalid_request_error"])
-    code: str = Field(description="Stable: programs may rely on it.", examples=["invalid_request"])
-    message: str = Field(description="For people: what is wrong and what to do.")
-    param: str | None = Field(None, description="The field at fault.", examples=["name"])
-    request_id: str
-    retryable: bool = Field(description="Whether the very same request may succeed later.")
-    doc_url: str
-    # What the message says of a limit, for programs; only with errors about limits.
-    details: dict[str, Any] | None = Field(None, exclude_if=lambda details: details is None)
-
-
-class ErrorEnvelope(BaseModel):
-    error: ErrorBody
-
-
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorEnvelope, "description": text}
     for status, text in {
@@ -152,15 +107,9 @@ def client_ip(request: Request) -> str:
     edge's secret.
     """
     seen = str(_request_context(request).get("http", {}).get("sourceIp", ""))
-    secret, claimed = settings.edge_secret(), request.headers.get("x-runyard-edge", "")
-    if secret is None or not compare_digest(secret.encode(), claimed.encode()):
+    if not envelope.from_edge(request.headers.get("x-runyard-edge", "")):
         return seen
-    forwarded = [entry.strip() for entry in request.headers.get("x-forwarded-for", "").split(",")]
-    addresses = forwarded[:-1] if forwarded[-1] == seen else forwarded
-    try:
-        return str(ip_address(addresses[-1]))
-    except (IndexError, ValueError):
-        return seen
+    return envelope.first_address(request.headers.get("x-forwarded-for", "").split(","), seen=seen)
 
 
 def _authorizer(request: Request) -> dict[str, Any]:
@@ -191,9 +140,7 @@ def create_app(*routers: APIRouter) -> FastAPI:
         RequestValidationError,
         HTTPException,
         Replay,
-        psycopg.OperationalError,
-        psycopg.DataError,
-        PoolTimeout,
+        *DATABASE_ERRORS,
     ):
         app.add_exception_handler(kind, _answer_error)
     # Starlette answers with this one and then raises all the same; the edge below has no more to do with it.
@@ -208,8 +155,13 @@ def asgi(*routers: APIRouter) -> "Edge":
 
 def lambda_handler(*routers: APIRouter) -> Handler:
     """Return the Lambda handler of these routers, for API Gateway's HTTP API payload 2.0."""
-    adapter = Mangum(asgi(*routers), lifespan="off")
-    # Mangum describes the context by a protocol of its own, which Powertools' class meets but for its annotations.
+    return handler_of(asgi(*routers))
+
+
+def handler_of(app: ASGIApp) -> Handler:
+    """Return the Lambda handler of an ASGI app."""
+    # Mangum describes apps and contexts by protocols of its own, which ours meet but for their annotations.
+    adapter = Mangum(cast("Any", app), lifespan="off")
     return traced(lambda event, context: adapter(event, cast("Any", context)))
 
 
@@ -255,15 +207,6 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
     match error:
         case Replay():
             return JSONResponse(error.body, error.status, {"Idempotency-Replayed": "true"})
-        case RunyardError():
-            return _envelope(request, error)
-        case psycopg.OperationalError() | PoolTimeout():
-            logger.warning("postgres unreachable", extra={"error": type(error).__name__})
-            return _envelope(request, Unavailable("The database can't be reached; try again shortly.", retry_after_s=1))
-        case psycopg.DataError():
-            # A NUL in a query, a number beyond what the column holds: right in form, and nothing that can be there.
-            logger.warning("value refused by postgres", extra={"error": type(error).__name__})
-            return _envelope(request, InvalidRequest("A value is out of range or holds a NUL character."))
         case RequestValidationError():
             return _envelope(request, _first_fault(error))
         case HTTPException():
@@ -272,8 +215,7 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
             )
             return _envelope(request, fault, status=error.status_code)
         case _:
-            logger.exception("unexpected error", exc_info=error, extra={"request_id": request_id(request)})
-            return _envelope(request, InternalError("Something went wrong on our side; it has been recorded."))
+            return _envelope(request, envelope.shown_as(error, request_id=request_id(request)))
 
 
 def _first_fault(error: RequestValidationError) -> RunyardError:
@@ -285,15 +227,6 @@ def _first_fault(error: RequestValidationError) -> RunyardError:
 
 
 def _envelope(request: Request, error: RunyardError, *, status: int | None = None) -> JSONResponse:
-    body = ErrorBody(
-        type=error.kind.value,
-        code=error.code,
-        message=error.message,
-        param=error.param,
-        request_id=request_id(request),
-        retryable=error.retryable,
-        doc_url=f"{settings.public_url()}/errors#{error.code}",
-        details=dict(error.details) if error.details else None,
-    )
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-    return JSONResponse({"error": body.model_dump()}, status or STATUS_OF_KIND[error.kind], headers)
+    body = envelope.show(error, request_id=request_id(request))
+    return JSONResponse(body, status or STATUS_OF_KIND[error.kind], headers)

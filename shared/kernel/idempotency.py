@@ -80,11 +80,11 @@ class Once:
         that is not `final` is not stored: the same request goes on where it stands, another one is still refused.
         """
         if self.key is None:
-            return effect(f"api:{ids.new()}")
+            return effect(self.source_id)
         with db.tenant(caller) as tx:
             self.reserve(tx)
         try:
-            answer = effect(f"api:{hashlib.sha256(self.fingerprint + self.key.encode()).hexdigest()[:32]}")
+            answer = effect(self.source_id)
         except RunyardError:
             with db.tenant(caller) as tx:
                 self.release(tx)
@@ -95,6 +95,13 @@ class Once:
             else:
                 tx.execute(REOPEN, {"key": self.key})
         return answer
+
+    @property
+    def source_id(self) -> str:
+        """Name the effect: the same for the same key and request, another one each time without a key."""
+        if self.key is None:
+            return f"api:{ids.new()}"
+        return f"api:{hashlib.sha256(self.fingerprint + self.key.encode()).hexdigest()[:32]}"
 
     def reserve(self, tx: Tx) -> None:
         """Claim the key ahead of an effect that reaches outside the database; `record` or `release` must follow."""

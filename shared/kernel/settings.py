@@ -36,6 +36,9 @@ VARIABLES = frozenset(
         "RUNYARD_OAUTH_SECRET_ARN",
         "RUNYARD_PRIVATE_ISSUERS",
         "RUNYARD_EDGE_SECRET",
+        "RUNYARD_PROVIDER_SECRETS",
+        "RUNYARD_PROVIDER_SECRETS_KEY_ARN",
+        "RUNYARD_PRIVATE_PROVIDERS",
     }
 )
 
@@ -70,6 +73,14 @@ class LoginSettings:
 
     clients_secret_arn: str
     private_issuers: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSecretSettings:
+    """Under which name the keys of model providers are kept that were set up over the API, and what encrypts them."""
+
+    prefix: str
+    encryption_key_arn: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +172,20 @@ def default_embedding_model() -> str:
 
 
 @cache
+def provider_secrets() -> ProviderSecretSettings:
+    return ProviderSecretSettings(
+        prefix=_required("RUNYARD_PROVIDER_SECRETS"),
+        encryption_key_arn=_required("RUNYARD_PROVIDER_SECRETS_KEY_ARN"),
+    )
+
+
+@cache
+def private_providers() -> bool:
+    """Tell whether model providers may be at private addresses: at home, where they run on the same machine."""
+    return _optional("RUNYARD_PRIVATE_PROVIDERS") == "1"
+
+
+@cache
 def identity_key_arn() -> str:
     """Return the KMS key that wraps signing keys, second factors' secrets and sign-in clients' secrets."""
     return _required("RUNYARD_IDENTITY_KEY_ARN")
@@ -236,6 +261,8 @@ _READERS = (
     model,
     default_chat_model,
     default_embedding_model,
+    provider_secrets,
+    private_providers,
     identity_key_arn,
     mail_queue,
     mail_from,

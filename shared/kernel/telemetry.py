@@ -1,6 +1,10 @@
 """Logs, metrics and traces by Powertools: one logger for every function, metrics in CloudWatch's embedded format."""
 
-from collections.abc import Callable
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
 
@@ -14,7 +18,23 @@ from shared.kernel import settings
 # logged is ids, codes, counts and durations.
 logger = Logger()
 
+_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
 type Handler = Callable[[dict[str, Any], LambdaContext], Any]
+
+
+def write_line(message: str, fields: Mapping[str, Any]) -> None:
+    """Write one line as `logger.info` does, for what is written so often that its formatting would be felt.
+
+    Of the logger's context it has the service alone. Fields named `_aws` make metrics of others.
+    """
+    if logger.log_level > logging.INFO:
+        return
+    at = datetime.now(UTC).isoformat(sep=" ", timespec="milliseconds")
+    line = {"level": "INFO", "message": message, "timestamp": at, "service": logger.service, **fields}
+    # In one piece: threads that write at once don't mix their lines.
+    sys.stdout.write(f"{_encode(line)}\n")
+    sys.stdout.flush()
 
 
 def measure(name: str, value: float, *, unit: str = "Count", **dimensions: str) -> None:

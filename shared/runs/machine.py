@@ -11,7 +11,7 @@ from shared.agents import service as agents
 from shared.agents.model import AgentConfig
 from shared.events import service as events
 from shared.inference import service as inference
-from shared.kernel import clock, db
+from shared.kernel import clock, db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 from shared.kernel.errors import NotFound
@@ -80,6 +80,7 @@ def think(caller: Caller, run_id: UUID, step_no: int, *, worker: str) -> list[in
             source_id=f"{ending.source(run_id)}{step_no}",
             max_cost_microusd=remaining,
             timeout_s=tools.MODEL_TIMEOUT_S,
+            run_id=ids.show("run", run_id),
         )
     except Exception:
         with db.tenant(caller) as tx:

@@ -20,12 +20,15 @@ class BadUsageMessage(InvalidRequest):
 class UsageKind(StrEnum):
     """What is metered. The tokens of an embedding are input tokens; `dimensions` names the model.
 
+    Tokens that the provider read from its cache, and those that it put there, are not among the input tokens.
+
     Storage is counted in bytes held for an hour and shown in GB-hours of 2**30 bytes; calls by the second, priced by
     the minute.
     """
 
     TOKENS_INPUT = "tokens_input"
     TOKENS_CACHED = "tokens_cached"
+    TOKENS_CACHE_WRITTEN = "tokens_cache_written"
     TOKENS_OUTPUT = "tokens_output"
     SANDBOX_SECONDS = "sandbox_seconds"
     MEMORY_OPERATIONS = "memory_operations"
@@ -42,6 +45,7 @@ class UsageKind(StrEnum):
 _UNITS = {
     UsageKind.TOKENS_INPUT: "token",
     UsageKind.TOKENS_CACHED: "token",
+    UsageKind.TOKENS_CACHE_WRITTEN: "token",
     UsageKind.TOKENS_OUTPUT: "token",
     UsageKind.SANDBOX_SECONDS: "second",
     UsageKind.MEMORY_OPERATIONS: "operation",

@@ -1,11 +1,14 @@
 """SQL of the usage ledger."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
+from psycopg import Cursor
+
+from shared.kernel.arrays import moments, plain, texts
 from shared.kernel.db import Row, Tx
 from shared.kernel.pagination import Slice
 from shared.usage.model import NewEvent, UnitPrice, UsageEvent, UsageKind, UsageTotal
@@ -51,30 +54,28 @@ TOTALS: LiteralString = """
 
 def insert_events(tx: Tx, org_id: UUID, events: Sequence[NewEvent]) -> list[NewEvent]:
     """Return those whose source's usage of their kind wasn't in the ledger: they are now."""
-    rows = tx.execute(
-        INSERT_EVENTS,
-        {
-            "org_id": org_id,
-            "ids": _array(event.id for event in events),
-            "kinds": _array(event.kind for event in events),
-            "quantities": _array(event.quantity for event in events),
-            "units": _array(event.kind.unit for event in events),
-            "unit_prices": _array(event.unit_price.microusd for event in events),
-            "price_units": _array(event.unit_price.units for event in events),
-            "costs": _array(event.cost_microusd for event in events),
-            "occurred": _array(event.occurred_at.isoformat() for event in events),
-            # Others' words: quoted by psycopg, which takes its time over each.
-            "source_ids": [event.source_id for event in events],
-            "dimensions": [json.dumps(dict(event.dimensions)) for event in events],
-        },
-    )
-    inserted = {row["id"] for row in rows}
+    inserted = {row["id"] for row in send_events(tx, org_id, events)}
     return [event for event in events if event.id in inserted]
 
 
-def _array(values: Iterable[object]) -> str:
-    """Return Postgres's notation of an array whose values need no quotes: numbers, ids, moments, names of ours."""
-    return "{" + ",".join(map(str, values)) + "}"
+def send_events(tx: Tx, org_id: UUID, events: Sequence[NewEvent]) -> Cursor[Row]:
+    """Insert as `insert_events` does; the rows are the ids of those that are new."""
+    return tx.execute(
+        INSERT_EVENTS,
+        {
+            "org_id": org_id,
+            "ids": plain([event.id for event in events]),
+            "kinds": plain([event.kind for event in events]),
+            "quantities": plain([event.quantity for event in events]),
+            "units": plain([event.kind.unit for event in events]),
+            "unit_prices": plain([event.unit_price.microusd for event in events]),
+            "price_units": plain([event.unit_price.units for event in events]),
+            "costs": plain([event.cost_microusd for event in events]),
+            "occurred": moments([event.occurred_at for event in events]),
+            "source_ids": texts([event.source_id for event in events]),
+            "dimensions": texts([json.dumps(dict(event.dimensions)) for event in events]),
+        },
+    )
 
 
 def list_events(tx: Tx, asked: Slice, *, kind: UsageKind | None) -> list[UsageEvent]:

@@ -1,43 +1,33 @@
-"""The API over real HTTP: `serve(*routers)` is its base URL, with an authorizer that knows one key."""
+"""The gateway over real HTTP, as uvicorn serves it at home and on AWS, with a tenant's key and a provider behind it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from uuid import uuid4
+from collections.abc import Iterator
 
 import pytest
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from redis import Redis
 
-from shared.kernel import http
+from shared.billing import service as billing
+from shared.identity import service as identity
+from shared.inference import gateway
+from shared.inference.edge.app import create
+from shared.kernel import db
 from shared.kernel.caller import Caller
 from tests.http_server import listening
-
-API_KEY = "ry_test_contract"
-
-
-@dataclass(frozen=True, slots=True)
-class _Gateway:
-    """Adds to each request what API Gateway and the authorizer would."""
-
-    app: ASGIApp
-    caller: Caller
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        known = Request(scope).headers.get("authorization") == f"Bearer {API_KEY}"
-        context: dict[str, object] = {"requestId": str(uuid4())}
-        if known:
-            context["authorizer"] = {"lambda": self.caller.to_context()}
-        scope["aws.event"] = {"requestContext": context}
-        await self.app(scope, receive, send)
+from tests.model_provider import Provider
 
 
 @pytest.fixture
-def serve(org: Caller) -> Iterator[Callable[..., str]]:
-    with ExitStack() as servers:
-        yield lambda *routers: servers.enter_context(listening(_Gateway(_asgi(routers), org)))
+def api_key(org: Caller) -> str:
+    """A key of the tenant, as it is sent."""
+    with db.tenant(org) as tx:
+        _, secret = identity.create_key(tx, org, name="contract", scopes=None, expires_at=None, metadata={})
+    return secret.text
 
 
-def _asgi(routers: tuple[APIRouter, ...]) -> ASGIApp:
-    return http.asgi(*routers)
+@pytest.fixture
+def url(provider: Provider, org: Caller, operator: Caller, redis: Redis) -> Iterator[str]:
+    """The base URL to give to a client; the tenant has a dollar."""
+    with db.tenant(org) as tx:
+        billing.grant(tx, org, amount_microusd=1_000_000, source_id="grant", reason="test")
+    # An app of its own: it keeps who calls for five seconds.
+    with listening(create(gateway)) as address:
+        yield f"{address}/v1"

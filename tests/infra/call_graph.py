@@ -83,6 +83,7 @@ def _uses(qualified: str) -> Iterator[str]:
         return
     nodes = list(ast.walk(module.defined[name]))
     imported = module.imported | _imported_names(nodes)
+    looked_into = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
     for used in nodes:
         if isinstance(used, ast.Attribute) and isinstance(used.value, ast.Name):
             target = f"{imported.get(used.value.id, '')}.{used.attr}"
@@ -93,6 +94,9 @@ def _uses(qualified: str) -> Iterator[str]:
                 yield f"{module_name}.{used.id}"
             elif _is_ours(imported.get(used.id, "")):
                 yield imported[used.id]
+            elif id(used) not in looked_into and _is_our_module(imported.get(used.id, "")):
+                # Handed over whole: whoever is given it may call all that it offers.
+                yield from (f"{imported[used.id]}.{offered}" for offered in _module(imported[used.id]).defined)
 
 
 def _imported_names(nodes: Sequence[ast.AST]) -> dict[str, str]:
@@ -109,6 +113,10 @@ def _is_ours(qualified: str) -> bool:
     if not module.startswith(_OURS) or not _file(module).is_file():
         return False
     return name in _module(module).defined or _is_ours(_module(module).imported.get(name, ""))
+
+
+def _is_our_module(name: str) -> bool:
+    return name.startswith(_OURS) and _file(name).is_file()
 
 
 def _file(module: str) -> Path:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "18,20")
 
 from aws_cdk import App
 
+from infra_cdk.functions import ALL, Function
 from infra_cdk.stages import STAGES
 from infra_cdk.synth import synthesize
 from layers.build import build_all
@@ -70,6 +71,12 @@ class Templates:
 
     def functions(self) -> list[Resource]:
         return [function for function in self.resources("AWS::Lambda::Function") if function.made_by_us]
+
+    @property
+    def catalogue(self) -> Mapping[str, Function]:
+        """The functions that this stage should have, by name: at home no web server runs as a function."""
+        in_aws = STAGES[self.stage].in_aws
+        return {name: function for name, function in ALL.items() if in_aws or not function.server}
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ type TemplatesOf = Callable[[str], Templates]
 
 def test_every_function_of_the_catalogue_is_deployed_and_no_other(templates: Templates) -> None:
     deployed = {function.properties["FunctionName"] for function in templates.functions()}
-    assert deployed == {f"runyard-{templates.stage}-{name}" for name in ALL}
+    assert deployed == {f"runyard-{templates.stage}-{name}" for name in templates.catalogue}
 
 
 def test_every_function_of_an_aws_stage_runs_on_arm64(aws_templates: Templates) -> None:
@@ -31,7 +31,7 @@ def test_every_function_logs_json_into_a_log_group_of_its_own_that_forgets(templ
         group = groups[logging["LogGroup"]["Ref"]]
         assert group.properties["LogGroupName"] == f"/aws/lambda/{function.properties['FunctionName']}"
         used.append(group.logical_id)
-    assert len(set(used)) == len(ALL)
+    assert len(set(used)) == len(templates.catalogue)
 
 
 def test_every_log_group_says_how_long_it_keeps_what_it_is_told(templates: Templates) -> None:
@@ -62,7 +62,9 @@ def test_the_code_asset_holds_our_sources_and_nothing_else(local: Templates) -> 
     files = [file.relative_to(asset) for file in asset.rglob("*") if file.is_file()]
     assert {file.parts[0] for file in files} == {"functions", "migrations", "shared"}
     assert [file for file in files if file.suffix == ".pyc"] == []
-    assert {str(file) for file in files} >= {function.file for function in ALL.values()}
+    assert {str(file) for file in files} >= {
+        file for function in ALL.values() for file in (function.file, function.server) if file
+    }
 
 
 def test_every_function_invoked_asynchronously_hands_its_failures_to_a_queue(templates: Templates) -> None:
@@ -174,6 +176,7 @@ def _defined(file: Path) -> set[str]:
     body = ast.parse((REPOSITORY / file).read_text()).body
     names = {node.name for node in body if isinstance(node, ast.FunctionDef)}
     targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    targets += [node.target for node in body if isinstance(node, ast.AnnAssign)]
     return names | {target.id for target in targets if isinstance(target, ast.Name)}
 
 

@@ -14,6 +14,9 @@ from layers.catalogue import LAMBDA_UNZIPPED_LIMIT_BYTES, LAYERS, Layer, Platfor
 from layers.pin import pinned_versions
 from tests.infra.call_graph import REPOSITORY, packages_imported_by
 
+# What a function could import and doesn't: the steps ask models without rate limits. At home they would fail at it.
+_NEVER_IMPORTED = {"steps-think": frozenset({"throttled"}), "steps-act": frozenset({"throttled"})}
+
 
 @pytest.fixture(scope="module")
 def built() -> dict[str, zipfile.Path]:
@@ -61,7 +64,7 @@ def test_no_layer_ships_again_what_the_layer_below_it_holds() -> None:
 @pytest.mark.parametrize("function", ALL.values(), ids=lambda function: function.name)
 def test_whatever_a_function_imports_is_in_its_layers(function: Function, built: dict[str, zipfile.Path]) -> None:
     available = {entry.name.split(".")[0] for layer in function.layers for entry in built[layer].iterdir()}
-    assert packages_imported_by(function.module) <= available
+    assert packages_imported_by(function.module) - _NEVER_IMPORTED.get(function.name, frozenset()) <= available
 
 
 def test_every_function_has_the_layers_below_its_layers() -> None:
@@ -70,11 +73,13 @@ def test_every_function_has_the_layers_below_its_layers() -> None:
             assert set(LAYERS[name].extends) <= set(function.layers), function.name
 
 
-def test_all_layers_together_fit_into_a_function(built: dict[str, zipfile.Path]) -> None:
+@pytest.mark.parametrize("function", ALL.values(), ids=lambda function: function.name)
+@pytest.mark.usefixtures("built")
+def test_a_functions_layers_take_half_of_what_lambda_has_room_for_at_most(function: Function) -> None:
     sizes = [
         entry.file_size
-        for layer in LAYERS.values()
-        for entry in zipfile.ZipFile(layer.built_at(Platform.LOCAL)).infolist()
+        for layer in function.layers
+        for entry in zipfile.ZipFile(LAYERS[layer].built_at(Platform.LOCAL)).infolist()
     ]
     assert 0 < sum(sizes) < LAMBDA_UNZIPPED_LIMIT_BYTES / 2
 

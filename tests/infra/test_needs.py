@@ -14,6 +14,8 @@ _DOORS = {
     "shared.kernel.settings.model": Need.MODEL_PROVIDER,
     "shared.kernel.settings.default_chat_model": Need.DEFAULT_MODELS,
     "shared.kernel.settings.default_embedding_model": Need.DEFAULT_MODELS,
+    "shared.inference.providers.keys.read": Need.READ_PROVIDER_KEYS,
+    "shared.kernel.settings.provider_secrets": Need.WRITE_PROVIDER_KEYS,
     "shared.kernel.settings.schema_owner": Need.OWN_SCHEMA,
     "shared.kernel.settings.operator_secret_arn": Need.MIGRATE,
     "shared.kernel.settings.identity_key_arn": Need.WRAP_SECRETS,
@@ -38,7 +40,7 @@ _GUARDED = (
     "shared.sandboxes.fargate",
 )
 # Passed through by the doors above, or needing nothing from outside.
-_NO_DOORS = {"stage", "forget", "edge_secret", "run_machine_arn", "sandboxes"}
+_NO_DOORS = {"stage", "forget", "edge_secret", "private_providers", "run_machine_arn", "sandboxes"}
 
 
 @pytest.mark.parametrize("function", ALL.values(), ids=lambda function: function.name)

@@ -72,7 +72,7 @@ def test_code_in_a_sandbox_has_no_rights_at_all(templates: Templates) -> None:
 
 
 def test_a_role_is_passed_to_fargate_only_and_only_by_who_starts_sandboxes(templates: Templates) -> None:
-    starters = {name for name, function in ALL.items() if Need.START_SANDBOXES in function.needs}
+    starters = {name for name, function in templates.catalogue.items() if Need.START_SANDBOXES in function.needs}
     passing = [(policy, grant) for policy, grant in _grants(templates) if "iam:PassRole" in as_list(grant["Action"])]
     assert len(passing) == len(starters)
     for policy, grant in passing:
@@ -81,7 +81,9 @@ def test_a_role_is_passed_to_fargate_only_and_only_by_who_starts_sandboxes(templ
 
 
 def test_only_the_functions_that_use_the_models_key_may_read_it(templates: Templates) -> None:
-    readers = {name.replace("-", "") for name, function in ALL.items() if Need.MODEL_PROVIDER in function.needs}
+    readers = {
+        name.replace("-", "") for name, function in templates.catalogue.items() if Need.MODEL_PROVIDER in function.needs
+    }
     allowed = {
         policy.logical_id.split("RoleDefaultPolicy")[0]
         for policy, grant in _grants(templates)
@@ -90,13 +92,35 @@ def test_only_the_functions_that_use_the_models_key_may_read_it(templates: Templ
     assert allowed == readers
 
 
-def test_only_the_migration_may_change_a_secret(templates: Templates) -> None:
+_CHANGE = {"secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:PutSecretValue"}
+
+
+def test_only_the_migration_and_the_set_up_of_providers_may_change_a_secret(templates: Templates) -> None:
+    changing = {
+        (policy.logical_id.split("RoleDefaultPolicy")[0], action): json.dumps(grant["Resource"])
+        for policy, grant in _grants(templates)
+        for action in _CHANGE.intersection(as_list(grant["Action"]))
+    }
+    assert {who for who, _ in changing} == {"deploymigrate", "apiproviders"}
+    assert {action for who, action in changing if who == "deploymigrate"} == {"secretsmanager:PutSecretValue"}
+    for action in _CHANGE:
+        resource = changing["apiproviders", action]
+        assert ":secret:runyard/" in resource
+        assert "/inference-providers/*" in resource, "the keys that orgs gave, and no secret of the platform's own"
+
+
+def test_only_who_asks_models_may_read_the_keys_of_orgs(templates: Templates) -> None:
+    readers = {
+        name.replace("-", "")
+        for name, function in templates.catalogue.items()
+        if Need.READ_PROVIDER_KEYS in function.needs
+    }
     allowed = {
         policy.logical_id.split("RoleDefaultPolicy")[0]
         for policy, grant in _grants(templates)
-        if "secretsmanager:PutSecretValue" in as_list(grant["Action"])
+        if "secretsmanager:GetSecretValue" in as_list(grant["Action"]) and "/inference-providers/*" in json.dumps(grant)
     }
-    assert allowed == {"deploymigrate"}
+    assert allowed == readers
 
 
 def test_the_code_of_a_function_in_a_vpc_may_not_touch_network_interfaces(aws_templates: Templates) -> None:

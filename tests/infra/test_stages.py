@@ -14,7 +14,7 @@ from tests.infra.conftest import Templates
 
 type TemplatesOf = Callable[[str], Templates]
 
-_AWS_ONLY = {"network", "data", "delivery"}
+_AWS_ONLY = {"network", "data", "delivery", "gateway"}
 # What a stage in AWS has more than the home in the stacks they share: versions to take snapshots of.
 _SNAPSHOTS = {"AWS::Lambda::Version", "AWS::Lambda::Alias"}
 

@@ -11,8 +11,8 @@ from tests.infra.call_graph import REPOSITORY
 def test_production_is_synthesised_without_credentials_and_without_errors(tmp_path: Path) -> None:
     finished = _synth("--stage", "prod", "--output", str(tmp_path))
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.splitlines()[-1] == "synth: 11 stacks, 0 errors"
-    assert len(list(tmp_path.glob("runyard-prod-*.template.json"))) == 11
+    assert finished.stdout.splitlines()[-1] == "synth: 12 stacks, 0 errors"
+    assert len(list(tmp_path.glob("runyard-prod-*.template.json"))) == 12
 
 
 def test_an_unknown_stage_fails_and_names_the_known_ones() -> None:

@@ -64,6 +64,15 @@ def belongings_of(call: Call, owner: Caller, *, nickname: str) -> dict[str, str]
         "key": made("POST", "/v1/api-keys", {"name": name}),
         "grant": made("POST", f"/v1/agents/{agent_id}/grants", {"user_id": member_id, "access": "read"}),
         "idn": _identity(owner, nickname),
+        "rte": made(
+            "POST", "/v1/inference/routes", {"name": f"{MARK}-{nickname}", "candidates": [{"model": "gpt-5-mini"}]}
+        ),
+        "prv": made(
+            "POST",
+            "/v1/inference/providers",
+            {"name": f"{MARK}-{nickname}", "kind": "openai", "base_url": f"https://{MARK}-{nickname}.test/v1"},
+        ),
+        "bud": made("POST", "/v1/budgets", {"scope": "key", "period": "day", "limit_microusd": 5}),
     }
     with db.tenant(owner) as tx:
         row = tx.execute("SELECT id FROM audit_events ORDER BY id LIMIT 1").fetchone()
@@ -75,6 +84,11 @@ def belongings_of(call: Call, owner: Caller, *, nickname: str) -> dict[str, str]
         row = tx.execute("SELECT id FROM credit_lots ORDER BY id LIMIT 1").fetchone()
         assert row is not None
         found["lot"] = ids.show("lot", row["id"])
+        row = tx.execute("SELECT id FROM inference_calls ORDER BY id LIMIT 1").fetchone()
+        assert row is not None
+        found["call"] = ids.show("call", row["id"])
+        agreed = billing.set_org_price(tx, owner, owner.org_id, model="gpt-5-mini", effective_from=None, price=None)
+        found["price"] = ids.show("price", agreed.id)
         row = tx.execute("SELECT id FROM usage_events ORDER BY id LIMIT 1").fetchone()
         found["usage"] = ids.show("usage", row["id"] if row else ids.new())
     return found

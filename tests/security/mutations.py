@@ -38,6 +38,10 @@ from tests.people import joined
 from tests.security.requests import routes
 
 _TTL_S = 60
+_ROUTE = {"name": "r", "candidates": [{"model": "gpt-5-mini"}]}
+PROVIDER_KEY = "sk-canary-5d8e1f27"
+_PROVIDER = {"name": "p", "kind": "openai", "base_url": "https://p.test/v1", "api_key": PROVIDER_KEY}
+_PRICE = {"model": "gpt-5-mini", "price": None}
 
 
 @dataclass
@@ -187,6 +191,24 @@ class World:
                 )
         return ids.show("idn", identity_id)
 
+    @cached_property
+    def route(self) -> str:
+        return self.made("POST /v1/inference/routes", _ROUTE)
+
+    @cached_property
+    def provider(self) -> str:
+        return self.made("POST /v1/inference/providers", _PROVIDER)
+
+    @cached_property
+    def budget(self) -> str:
+        return self.made("POST /v1/budgets", {"scope": "org", "period": "day", "limit_microusd": 5})
+
+    @cached_property
+    def price(self) -> str:
+        answer = self.ask("POST /v1/orgs/{org_id}/prices", self.operator, json=_PRICE)
+        assert answer.status == 201, answer.text
+        return str(answer.json["id"])
+
     def put_sso(self) -> Answer:
         body = {"issuer": self.elsewhere, "client_id": "c", "client_secret": "top", "default_role": "viewer"}
         return self.ask("PUT /v1/orgs/{org_id}/sso", json=body)
@@ -308,12 +330,18 @@ def _remove_from_team(world: World, route: str) -> Answer:
     return world.in_team(route)
 
 
+def _delete_price(world: World, route: str) -> Answer:
+    price = world.price
+    return world.ask(route, world.operator, price_id=price)
+
+
 def _accept(world: World, route: str) -> Answer:
     return world.ask(route, world.ada.caller(), json={"token": world.invitation_token})
 
 
 _AGENT, _KEY, _ACCOUNT = "/v1/agents/{agent_id}", "/v1/api-keys", "/v1/service-accounts"
 _ORG, _SANDBOX = "/v1/orgs/{org_id}", "/v1/sandboxes/{sandbox_id}"
+_ROUTES, _PROVIDERS = "/v1/inference/routes", "/v1/inference/providers"
 _INVITATION, _TEAM = f"{_ORG}/invitations/{{invitation_id}}", f"{_ORG}/teams/{{team_id}}"
 _MEMBER, _IN_TEAM = f"{_ORG}/members/{{user_id}}", f"{_TEAM}/members/{{user_id}}"
 
@@ -401,6 +429,24 @@ AUDITED: Mapping[str, Audited] = dict(
             lambda w, r: _with_credits(w, r, {"content": "c", "subject": "s"}),
         ),
         _plain("DELETE /v1/memories/{memory_id}", "memory.delete", memory_id="memory"),
+        _plain(f"POST {_ROUTES}", "route.create", _ROUTE),
+        _plain(f"PUT {_ROUTES}/{{route_id}}", "route.update", _ROUTE, route_id="route"),
+        _plain(f"DELETE {_ROUTES}/{{route_id}}", "route.delete", route_id="route"),
+        _plain(f"POST {_PROVIDERS}", "provider.create", _PROVIDER),
+        _plain(f"PATCH {_PROVIDERS}/{{provider_id}}", "provider.update", {"enabled": False}, provider_id="provider"),
+        _plain(
+            f"POST {_PROVIDERS}/{{provider_id}}/rotate",
+            "provider.rotate",
+            {"api_key": PROVIDER_KEY},
+            provider_id="provider",
+        ),
+        _plain(f"DELETE {_PROVIDERS}/{{provider_id}}", "provider.delete", provider_id="provider"),
+        _plain("PUT /v1/inference/settings", "inference.update_settings", {"cache_ttl_s": 0}),
+        _plain("POST /v1/budgets", "budget.create", {"scope": "key", "period": "day", "limit_microusd": 5}),
+        _plain("PATCH /v1/budgets/{budget_id}", "budget.update", {"limit_microusd": 6}, budget_id="budget"),
+        _plain("DELETE /v1/budgets/{budget_id}", "budget.delete", budget_id="budget"),
+        _special(f"POST {_ORG}/prices", "price.create", lambda w, r: w.ask(r, w.operator, json=_PRICE)),
+        _special(f"DELETE {_ORG}/prices/{{price_id}}", "price.delete", _delete_price),
         _special("POST /v1/credits/grants", "credits.grant", _grant_credits),
         _special("POST /v1/credits/adjustments", "credits.adjust_up", _grant_credits),
         _special("POST /v1/credits/refunds", "credits.refund", _refund_credits),
@@ -421,6 +467,8 @@ EXEMPT: Mapping[str, str] = {
     "POST /v1/chat/completions": _LEDGER,
     "POST /v1/subscription/preview": "tells what a change would mean and makes none",
     "POST /v1/embeddings": _LEDGER,
+    "POST /v1/responses": _LEDGER,
+    f"POST {_PROVIDERS}/{{provider_id}}/check": "only asks the provider whether it takes the key",
     "POST /v1/memories/search": _LEDGER,
     "POST /v1/estimates": "only tells what something would cost",
     "POST /v1/auth/register": _NOTHING_YET,

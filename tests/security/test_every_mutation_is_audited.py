@@ -20,7 +20,7 @@ from tests.api_gateway import Answer
 from tests.emulator import Emulator
 from tests.integration.people.somebody import OTHER_PASSWORD, PASSWORD
 from tests.model_provider import Provider
-from tests.security.mutations import AUDITED, EXEMPT, World, elsewhere
+from tests.security.mutations import AUDITED, EXEMPT, PROVIDER_KEY, World, elsewhere
 from tests.security.requests import routes
 from tests.services import Services
 
@@ -106,7 +106,7 @@ def test_a_route_leaves_its_action_in_the_trail_and_no_secret(
     assert event["actor"] == "system" or (event["actor"][:4] in ("user", "key_") and event["request_id"])
 
     written = repr(events)
-    for secret in (PASSWORD, OTHER_PASSWORD, *_secrets(answer.json if answer.text else None)):
+    for secret in (PASSWORD, OTHER_PASSWORD, PROVIDER_KEY, *_secrets(answer.json if answer.text else None)):
         assert secret not in written
     for org_id in {each["org_id"] for each in events}:
         with db.tenant(Caller.system(org_id)) as tx:

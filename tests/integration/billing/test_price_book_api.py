@@ -28,11 +28,10 @@ def test_the_prices_in_force_are_told_to_whoever_asks(call: Call) -> None:
     answer = call(handler, "GET", "/v1/price-book")
     assert answer.status == 200
     book = answer.json
-    assert (book["object"], book["effective_from"], book["effective_until"]) == (
-        "price_book",
-        "2025-01-01T00:00:00Z",
-        None,
-    )
+    now = billing.prices_at(clock.now())
+    assert (book["object"], datetime.fromisoformat(book["effective_from"])) == ("price_book", now.effective_from)
+    first = call(handler, "GET", "/v1/price-book?at=2026-06-01T00:00:00Z").json
+    assert (first["effective_from"], first["effective_until"]) == ("2025-01-01T00:00:00Z", "2026-11-22T00:00:00Z")
     assert book["sandbox"]["vcpu_hour_microusd"] == 32_380
     units = {unit["kind"]: (unit["microusd"], unit["per_units"], unit["unit"]) for unit in book["units"]}
     assert units == {
@@ -54,6 +53,7 @@ def test_the_price_of_one_model_is_told(call: Call) -> None:
         "per_tokens": 1_000_000,
         "input_microusd": 250_000,
         "cached_microusd": 25_000,
+        "written_microusd": 250_000,
         "output_microusd": 2_000_000,
         "source": "https://platform.openai.com/docs/pricing",
     }

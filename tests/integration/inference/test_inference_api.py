@@ -74,14 +74,13 @@ def test_a_whole_answer_may_be_sent_back_as_a_message(post: Callable[..., Answer
 @pytest.mark.parametrize(
     ("change", "code", "param"),
     [
-        ({"stream": True}, "streaming_not_available", "stream"),
         ({"messages": []}, "invalid_request", "messages"),
         ({"temprature": 1}, "invalid_request", "temprature"),
         ({"n": 2}, "invalid_request", "n"),
         ({"max_tokens": 0}, "invalid_request", "max_tokens"),
         ({"messages": [{"role": "user", "content": "a\x00b"}]}, "invalid_request", None),
     ],
-    ids=["stream", "no messages", "misspelt", "two answers", "no tokens", "NUL"],
+    ids=["no messages", "misspelt", "two answers", "no tokens", "NUL"],
 )
 def test_what_cannot_be_answered_is_refused_by_name(
     post: Callable[..., Answer], provider: Provider, change: dict[str, Any], code: str, param: str | None
@@ -91,10 +90,55 @@ def test_what_cannot_be_answered_is_refused_by_name(
     assert provider.asked == []
 
 
-def test_images_are_refused_because_their_tokens_have_no_bound(post: Callable[..., Answer], provider: Provider) -> None:
-    image = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
-    assert post(CHAT, {"messages": [{"role": "user", "content": [image]}]}).status == 400
+@pytest.mark.parametrize(
+    "part", [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}, {"type": "file"}]
+)
+def test_sound_and_files_are_refused_because_no_provider_here_takes_them(
+    post: Callable[..., Answer], provider: Provider, part: dict[str, Any]
+) -> None:
+    answer = post(CHAT, {"messages": [{"role": "user", "content": [part]}]})
+    assert (answer.status, answer.error) == (400, "not_supported_by_provider")
     assert provider.asked == []
+
+
+def test_an_image_is_handed_to_the_provider(post: Callable[..., Answer], provider: Provider) -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
+    assert post(CHAT, {"messages": [{"role": "user", "content": [image]}]}).status == 200
+    assert provider.asked[-1].body["messages"][0]["content"] == [image]
+
+
+def test_an_equal_request_is_answered_from_the_cache_for_nothing_and_a_rivals_is_not(
+    post: Callable[..., Answer], provider: Provider, call: Callable[..., Answer], rival: Caller
+) -> None:
+    first, again = post(CHAT, HELLO), post(CHAT, HELLO)
+    assert [answer.headers["x-runyard-cache"] for answer in (first, again)] == ["miss", "hit"]
+    assert again.headers["x-runyard-cost-microusd"] == "0"
+    assert again.json["choices"] == first.json["choices"]
+    assert post(CHAT, HELLO, **{"x-runyard-cache": "off"}).headers["x-runyard-cache"] == "off"
+    assert len(provider.asked) == 2
+
+    with db.tenant(rival) as tx:
+        billing.grant(tx, rival, amount_microusd=1_000_000, source_id="grant", reason="test")
+    assert call(handler, "POST", CHAT, rival, json=HELLO).headers["x-runyard-cache"] == "miss"
+    assert len(provider.asked) == 3
+
+
+def test_a_request_is_counted_once_whoever_counts_it(post: Callable[..., Answer], org: Caller) -> None:
+    for body in (HELLO, HELLO, {}, HELLO | {"model": "nope"}, HELLO | {"stream": True}):
+        post(CHAT, body)
+    with db.tenant(org) as tx:
+        row = tx.execute("SELECT sum(calls)::int AS calls FROM api_calls").fetchone()
+    assert row is not None
+    assert row["calls"] == 5
+
+
+def test_a_stream_behind_api_gateway_is_whole_and_paid(post: Callable[..., Answer], org: Caller) -> None:
+    answer = post(CHAT, HELLO | {"stream": True, "stream_options": {"include_usage": True}})
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert answer.text.endswith("data: [DONE]\n\n")
+    with db.tenant(org) as tx:
+        assert billing.balance(tx).settled_microusd > 0
+        assert billing.balance(tx).held_microusd == 0
 
 
 def test_an_unknown_model_is_a_404(post: Callable[..., Answer]) -> None:
@@ -102,7 +146,7 @@ def test_an_unknown_model_is_a_404(post: Callable[..., Answer]) -> None:
     assert (answer.status, answer.error) == (404, "model_not_found")
 
 
-@pytest.mark.parametrize("body", [{"input": ""}, {"input": []}, {"input": ["a", ""]}, {"input": ["a"] * 257}])
+@pytest.mark.parametrize("body", [{"input": ""}, {"input": []}, {"input": ["a", ""]}, {"input": ["a"] * 2_049}])
 def test_embeddings_need_texts(post: Callable[..., Answer], body: dict[str, Any]) -> None:
     assert post("/v1/embeddings", body).status == 400
 

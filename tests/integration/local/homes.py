@@ -11,7 +11,7 @@ from local import supervising
 from local.settings import LOOPBACK, Home, read_home
 from local.terminal import Terminal
 
-_PORTS_OF_A_HOME = 5
+_PORTS_OF_A_HOME = 6
 
 
 def free_port_base() -> int:

@@ -3,22 +3,18 @@
 import asyncio
 import io
 import json
-import socket
 import threading
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import boto3
 import httpx
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -28,6 +24,7 @@ from local.passwords import read_passwords
 from local.processes import write_atomically
 from local.settings import LOOPBACK, REGION, REPOSITORY, Home
 from tests.integration.local.homes import new_home
+from tests.integration.local.serving import served, tell_front
 
 # Answers with what reached it, over HTTP and over WebSockets; lets nobody in who says so.
 ECHO = """
@@ -94,11 +91,6 @@ def create_websocket_api(home: Home, function: str) -> str:
     return str(api)
 
 
-def tell_front(home: Home, **outputs: str) -> None:
-    """Write the outputs as a deploy does."""
-    write_atomically(home.outputs_file, json.dumps({"runyard-local-api": outputs}))
-
-
 @pytest.fixture(scope="module")
 def deployed(running_home: Home) -> Home:
     """The running home with the echoing function behind both APIs."""
@@ -112,22 +104,6 @@ def deployed(running_home: Home) -> Home:
 def front(deployed: Home) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=deployed.public_url, trust_env=False, timeout=20) as client:
         yield client
-
-
-@contextmanager
-def served(app: ASGIApp, port: int) -> Iterator[None]:
-    """Serve an ASGI app on loopback from a thread."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="websockets-sansio"))
-    with socket.socket() as listener:
-        # Connections queue up from here on, so that nobody has to wait for the server.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((LOOPBACK, port))
-        listener.listen()
-        thread = threading.Thread(target=server.run, args=[[listener]])
-        thread.start()
-        yield
-        server.should_exit = True
-        thread.join(10)
 
 
 def test_a_request_arrives_as_it_was_sent(front: httpx.Client) -> None:

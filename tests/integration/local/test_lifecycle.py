@@ -9,7 +9,8 @@ import pytest
 import redis
 
 from local import aws, cli, processes, supervising
-from local.parts import EMULATOR, PARTS, POSTGRES, REDIS
+from local.parts import EMULATOR, GATEWAY, POSTGRES, REDIS
+from local.parts import PARTS as ALL_PARTS
 from local.parts.part import Part
 from local.parts.postgres import database_url, migration_database_url, superuser_url
 from local.parts.redis import redis_url
@@ -17,6 +18,9 @@ from local.processes import write_atomically
 from local.settings import Home
 from local.supervising import Condition
 from tests.integration.local.homes import Screen, stop_everything
+
+# The gateway runs from the first deploy on, and nothing is deployed here.
+PARTS = tuple(part for part in ALL_PARTS if part is not GATEWAY)
 
 
 def conditions(home: Home) -> dict[str, Condition]:

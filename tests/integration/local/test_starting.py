@@ -136,6 +136,7 @@ def test_what_is_no_port_is_refused_by_the_name_of_its_variable(value: str) -> N
 def test_each_port_follows_the_base_unless_it_is_set() -> None:
     ports = read_home({"RUNYARD_PORT_BASE": "9000", "RUNYARD_REDIS_PORT": "6400"}).ports
     assert (ports.front, ports.emulator, ports.postgres, ports.redis, ports.model) == (9000, 9001, 9002, 6400, 9004)
+    assert ports.gateway == 9005
 
 
 def test_without_a_key_the_model_is_the_scripted_one() -> None:

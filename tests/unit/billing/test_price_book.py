@@ -17,7 +17,10 @@ from shared.billing.prices import ModelNotPriced, NotPriced
 # The SHA-256 of each version, by when it takes effect. A version that has taken effect is never edited, because what
 # was charged by it must be found in it again: add a later version instead. One that is still to come may change, in
 # the book and here.
-PUBLISHED = {"2025-01-01T00:00:00Z": "02fb6f6c67b80d6edaab8d6cfb947f10e2b87c9bf9f0b7cef4b6a45bb41aac52"}
+PUBLISHED = {
+    "2025-01-01T00:00:00Z": "02fb6f6c67b80d6edaab8d6cfb947f10e2b87c9bf9f0b7cef4b6a45bb41aac52",
+    "2026-11-22T00:00:00Z": "6e04a20625486675535067a0b513f79d472e85e97a135f610788b1179d9e6346",
+}
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 CHANGE = datetime(2026, 7, 1, tzinfo=UTC)
 _RATE = {"microusd": 5, "source": "illustrative"}
@@ -74,6 +77,13 @@ def test_a_version_holds_from_its_date_until_the_next() -> None:
         book.at(FIRST - timedelta(microseconds=1))
 
 
+def test_input_put_into_the_cache_costs_what_is_written_or_as_other_input() -> None:
+    written = deepcopy(TWO)
+    written["versions"][1]["models"]["m"]["written_microusd"] = 11
+    book = price_book.read(json.dumps(written))
+    assert [book.at(at).tokens("m").written_microusd for at in (FIRST, CHANGE)] == [9, 11]
+
+
 def test_a_model_may_be_withdrawn_and_has_its_price_for_what_was_used_before() -> None:
     written = deepcopy(TWO)
     written["versions"][1] |= {
@@ -116,6 +126,8 @@ def _without(*path: str | int) -> Callable[[dict[str, Any]], None]:
         (_set(0, "models", "m", "output_microusd", to=True), "found True"),
         (_set(0, "models", "m", "output_microusd", to=10**11), "from 0 to"),
         (_set(0, "models", "m", "cached_microusd", to=10), "can't cost more than other input"),
+        (_set(0, "models", "m", "written_microusd", to=1.5), r"models.m.written_microusd: .* found 1.5"),
+        (_set(0, "models", "m", "written_microusd", to=-1), r"models.m.written_microusd: .* found -1"),
         (_set(0, "models", "m", "source", to="somebody said so"), r"models.m.source: expected an https address"),
         (_set(0, "models", "m", "batch_microusd", to=1), r"models.m: has unknown fields: batch_microusd"),
         (_set(0, "models", "m", "family", to=5), "models.m.family: .* found 5"),

@@ -21,7 +21,13 @@ DIMENSIONS = {"model": "gpt-5-mini", **SIZE}
 counts = st.integers(0, 10_000_000)
 rates = st.integers(0, 50_000_000)
 models = st.builds(
-    lambda rate, discount, output_rate: TokenPrice(rate, min(discount, rate), output_rate, "test"), rates, rates, rates
+    lambda rate, discount, output_rate, written: TokenPrice(
+        rate, min(discount, rate), output_rate, "test", **({} if written is None else {"written_microusd": written})
+    ),
+    rates,
+    rates,
+    rates,
+    st.none() | rates,
 )
 
 
@@ -50,30 +56,44 @@ def test_each_kind_of_token_is_rounded_by_itself() -> None:
     assert (second.input_microusd, second.cached_microusd) == (4, 2)
 
 
-@given(models, counts, counts, counts, counts, counts)
+@given(models, counts, counts, counts, counts, counts, counts)
 def test_the_events_of_a_call_never_cost_more_than_its_worst_case(
-    model: TokenPrice, tokens: int, more: int, cached: int, out: int, more_out: int
+    model: TokenPrice, fresh: int, cached: int, written: int, more: int, out: int, more_out: int
 ) -> None:
+    tokens = fresh + cached + written
     worst = model.most(input_tokens=tokens + more, output_tokens=out + more_out)
-    cost = model.cost(input_tokens=tokens, cached_tokens=min(cached, tokens), output_tokens=out)
+    cost = model.cost(input_tokens=tokens, cached_tokens=cached, written_tokens=written, output_tokens=out)
     assert 0 <= cost.total_microusd <= worst
-    assert min(cost.input_microusd, cost.cached_microusd, cost.output_microusd) >= 0
+    assert min(cost.input_microusd, cost.cached_microusd, cost.written_microusd, cost.output_microusd) >= 0
 
 
-# Few tokens at odd prices: there two roundings up are met most often.
-@given(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3), st.sampled_from([0, 1, 250_000, 500_000, 750_000]))
-def test_the_worst_case_holds_where_every_event_is_rounded_up(inputs: int, cached: int, out: int, rate: int) -> None:
-    model = TokenPrice(rate, rate, rate, "test")
-    worst = model.most(input_tokens=inputs + cached, output_tokens=out)
-    cost = model.cost(input_tokens=inputs + cached, cached_tokens=cached, output_tokens=out)
-    assert cost.total_microusd <= worst <= cost.total_microusd + 2
+odd_rates = st.sampled_from([0, 1, 250_000, 500_000, 750_000])
 
 
-def test_two_halves_that_are_both_rounded_up_are_within_the_worst_case() -> None:
-    # 1.5 and 1.5 micro-dollars: 2 and 2, while the six tokens together are 3.
+# Few tokens at odd prices: there roundings up are met most often.
+@given(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3), st.integers(0, 3), odd_rates, odd_rates)
+def test_the_worst_case_holds_where_every_event_is_rounded_up(
+    inputs: int, cached: int, written: int, out: int, rate: int, write_rate: int
+) -> None:
+    model = TokenPrice(rate, rate, rate, "test", written_microusd=write_rate)
+    tokens = inputs + cached + written
+    worst = model.most(input_tokens=tokens, output_tokens=out)
+    cost = model.cost(input_tokens=tokens, cached_tokens=cached, written_tokens=written, output_tokens=out)
+    assert cost.total_microusd <= worst
+
+
+def test_halves_that_are_all_rounded_up_are_within_the_worst_case() -> None:
+    # 1.5, 1.5 and 1.5 micro-dollars: 2, 2 and 2, while the nine tokens together are 4.5, that is, 4.
     model = TokenPrice(500_000, 500_000, 0, "test")
-    assert model.cost(input_tokens=6, cached_tokens=3, output_tokens=0).total_microusd == 4
-    assert model.most(input_tokens=6, output_tokens=0) == 4
+    cost = model.cost(input_tokens=9, cached_tokens=3, written_tokens=3, output_tokens=0)
+    assert cost.total_microusd == 6
+    assert model.most(input_tokens=9, output_tokens=0) == 6
+
+
+def test_the_worst_case_takes_all_input_to_be_put_into_a_cache_that_costs_more() -> None:
+    # A million tokens at $1.25 rather than $1, and two for the roundings.
+    model = TokenPrice(1_000_000, 100_000, 0, "test", written_microusd=1_250_000)
+    assert model.most(input_tokens=1_000_000, output_tokens=0) == 1_250_002
 
 
 @given(models, counts, counts)
@@ -83,12 +103,17 @@ def test_the_worst_case_never_falls_when_a_count_grows(model: TokenPrice, tokens
     assert model.most(input_tokens=tokens, output_tokens=out + 1) >= most
 
 
-@pytest.mark.parametrize("counts", [(1, 2, 0), (1, -1, 0), (-1, -1, 0), (1, 0, -1)])
-def test_impossible_token_counts_are_refused(counts: tuple[int, int, int]) -> None:
-    input_tokens, cached_tokens, output_tokens = counts
+@pytest.mark.parametrize(
+    "counts", [(1, 2, 0, 0), (1, -1, 0, 0), (-1, -1, 0, 0), (1, 0, -1, 0), (1, 0, 0, 2), (2, 1, 0, 2), (1, 0, 0, -1)]
+)
+def test_impossible_token_counts_are_refused(counts: tuple[int, int, int, int]) -> None:
+    input_tokens, cached_tokens, output_tokens, written_tokens = counts
     with pytest.raises(ValueError, match="impossible token counts"):
         TokenPrice(1, 1, 1, "test").cost(
-            input_tokens=input_tokens, cached_tokens=cached_tokens, output_tokens=output_tokens
+            input_tokens=input_tokens,
+            cached_tokens=cached_tokens,
+            output_tokens=output_tokens,
+            written_tokens=written_tokens,
         )
 
 
@@ -107,20 +132,25 @@ def test_the_cost_of_every_kind_is_its_quantity_times_its_unit_price_rounded(kin
     assert priced.cost_microusd == round(exact)
 
 
-@given(st.integers(0, 10**9), st.integers(0, 10**9), counts)
-def test_an_event_costs_what_the_call_or_the_sandbox_was_told(fresh: int, cached: int, out: int) -> None:
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9), counts)
+def test_an_event_costs_what_the_call_or_the_sandbox_was_told(fresh: int, cached: int, written: int, out: int) -> None:
     cost = service.token_price("gpt-5-mini", at=NOW).cost(
-        input_tokens=fresh + cached, cached_tokens=cached, output_tokens=out
+        input_tokens=fresh + cached + written, cached_tokens=cached, written_tokens=written, output_tokens=out
     )
     found = [
         service.price_of(kind, quantity, DIMENSIONS, at=NOW).cost_microusd
         for kind, quantity in zip(
-            (UsageKind.TOKENS_INPUT, UsageKind.TOKENS_CACHED, UsageKind.TOKENS_OUTPUT),
-            (fresh, cached, out),
+            (
+                UsageKind.TOKENS_INPUT,
+                UsageKind.TOKENS_CACHED,
+                UsageKind.TOKENS_CACHE_WRITTEN,
+                UsageKind.TOKENS_OUTPUT,
+            ),
+            (fresh, cached, written, out),
             strict=True,
         )
     ]
-    assert found == [cost.input_microusd, cost.cached_microusd, cost.output_microusd]
+    assert found == [cost.input_microusd, cost.cached_microusd, cost.written_microusd, cost.output_microusd]
     told = service.price_of_sandbox(cpu_units=256, memory_mib=512, seconds=out, at=NOW)
     assert service.price_of(UsageKind.SANDBOX_SECONDS, out, SIZE, at=NOW).cost_microusd == told
 

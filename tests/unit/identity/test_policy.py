@@ -28,6 +28,7 @@ EXPECTED = {
     "billing:read": "aa-ak",
     "billing:admin": "a---k",
     "credits:read": "aa-ak",
+    "inference:admin": "aa--k",
     "inference:read": "aaaak",
     "inference:write": "aaa-k",
     "keys:read": "aa--k",
@@ -90,6 +91,7 @@ def test_the_operator_alone_reaches_across_tenants() -> None:
         "orgs:create",
         "credits:adjust",
         "credits:grant",
+        "prices:write",
         "quotas:write",
         "usage:write",
     } == OPERATOR_SCOPES - KEY_SCOPES

@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.inference.calls import Call, Operation, Tokens
 from shared.inference.model import (
-    Call,
+    MOST_IMAGE_TOKENS,
     ChatRequest,
     Completion,
-    Operation,
-    Tokens,
     ToolCall,
     affordable_output,
     most_embedding_tokens,
@@ -62,6 +61,14 @@ def test_tools_and_a_schema_count_as_input() -> None:
     assert ChatRequest(messages=messages, options=schema).most_input_tokens() >= plain + 500
 
 
+def test_an_image_counts_by_its_pixels_and_not_by_the_length_of_its_data() -> None:
+    def most(url: str) -> int:
+        part = {"type": "image_url", "image_url": {"url": url}}
+        return ChatRequest(messages=[{"role": "user", "content": [part]}]).most_input_tokens()
+
+    assert most("https://example.com/x.png") == most("data:image/png;base64," + "A" * 1_000_000) >= MOST_IMAGE_TOKENS
+
+
 @pytest.mark.parametrize(("texts", "least"), [(["abc"], 3), (["é", "🙂"], 6)])
 def test_embeddings_are_bounded_by_their_bytes(texts: list[str], least: int) -> None:
     assert most_embedding_tokens(texts) >= least
@@ -81,9 +88,10 @@ def test_the_assistants_message_can_be_sent_back_without_a_providers_extras() ->
             tokens=Tokens(input=1, cached=0, output=1),
             cost_microusd=1,
             latency_ms=1,
-            answer=answer,
+            answer={},
             created_at=clock.now(),
-        )
+        ),
+        answer,
     )
 
     assert completion.message == {
