@@ -117,11 +117,11 @@ def _estimate(tx: Tx, caller: Caller, body: ToEstimate) -> Estimate:
         case SandboxToEstimate():
             return sandboxes.estimate_sandbox(tx, caller, ttl_s=body.ttl_s)
         case ChatToEstimate():
-            return inference.estimate_chat(body.request())
+            return inference.estimate_chat(tx, caller, body.request())
         case EmbeddingsToEstimate():
-            return inference.estimate_embeddings(body.texts, model=body.model)
+            return inference.estimate_embeddings(tx, caller, body.texts, model=body.model)
         case MemoryToEstimate():
-            return memory.estimate_save(body.content)
+            return memory.estimate_save(tx, caller, body.content)
 
 
 handler = lambda_handler(router)

@@ -47,7 +47,7 @@ def search_memories(
 ) -> Hits | Response:
     if dry_run:
         with db.tenant(caller) as tx:
-            return DryRunOut.answer(service.dry_run_search(tx, **body.asked()))
+            return DryRunOut.answer(service.dry_run_search(tx, caller, **body.asked()))
 
     def effect(source_id: str) -> Hits:
         return Hits.of(service.search(caller, source_id=source_id, max_cost_microusd=None, **body.asked()))

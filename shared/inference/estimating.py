@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 from shared.billing import service as billing
 from shared.billing.service import DryRun, Estimate
-from shared.inference import targets
+from shared.inference import config_store, targets
+from shared.inference.calls import Operation
+from shared.inference.config import OrgConfig
 from shared.inference.model import DEFAULT_MAX_OUTPUT_TOKENS, ChatRequest, most_embedding_tokens
-from shared.kernel import settings
+from shared.kernel.caller import Caller
 from shared.kernel.db import Tx
 
 # OpenAI's rule of thumb for English. Other languages and code have more tokens for their bytes.
@@ -18,43 +20,58 @@ TYPICAL_OUTPUT_TOKENS = 500
 TYPICAL_IMAGE_TOKENS = 1_000
 
 
-def estimate_chat(request: ChatRequest) -> Estimate:
-    """Return what this call costs; raise `ModelNotFound`."""
-    price = targets.price_of(request.model or settings.default_chat_model())
+def estimate_chat(tx: Tx, caller: Caller, request: ChatRequest) -> Estimate:
+    """Return what this call costs the caller's org; raise `ModelNotFound`."""
+    return of_chat(config_store.load(tx, caller), request)
+
+
+def of_chat(config: OrgConfig, request: ChatRequest) -> Estimate:
+    """Return what this call costs: the dearest candidate at worst, all calls of an ensemble; raise `ModelNotFound`."""
     limit = request.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
-    expected = price.cost(
-        input_tokens=probable_input_tokens(request),
-        cached_tokens=0,
-        output_tokens=min(TYPICAL_OUTPUT_TOKENS, limit),
-    )
-    worst = price.most(input_tokens=request.most_input_tokens(), output_tokens=limit)
+    expected_input, most_input = probable_input_tokens(request), request.most_input_tokens()
+    prices = targets.prices(config, request.model, operation=Operation.CHAT)
+    expected = [
+        price.cost(
+            input_tokens=expected_input, cached_tokens=0, output_tokens=min(TYPICAL_OUTPUT_TOKENS, limit)
+        ).total_microusd
+        for price in prices
+    ]
+    worst = [price.most(input_tokens=most_input, output_tokens=limit) for price in prices]
+    route = config.routes.get(request.model or "")
+    if route is not None and route.ensemble is not None:
+        return billing.by_price_book(sum(expected), sum(worst))
+    return billing.by_price_book(expected[0], max(worst))
+
+
+def estimate_embeddings(tx: Tx, caller: Caller, texts: Sequence[str], *, model: str | None = None) -> Estimate:
+    """Return what embedding these texts costs the caller's org; raise `ModelNotFound`."""
+    return of_embeddings(config_store.load(tx, caller), texts, model=model)
+
+
+def of_embeddings(config: OrgConfig, texts: Sequence[str], *, model: str | None = None) -> Estimate:
+    """Return what embedding these texts costs; raise `ModelNotFound`."""
+    prices = targets.prices(config, model, operation=Operation.EMBEDDINGS)
+    tokens = sum(probable_tokens(text) for text in texts)
+    expected = prices[0].cost(input_tokens=tokens, cached_tokens=0, output_tokens=0)
+    most_input = most_embedding_tokens(texts)
+    worst = max(price.most(input_tokens=most_input, output_tokens=0) for price in prices)
     return billing.by_price_book(expected.total_microusd, worst)
 
 
-def estimate_embeddings(texts: Sequence[str], *, model: str | None = None) -> Estimate:
-    """Return what embedding these texts costs; raise `ModelNotFound`."""
-    price = targets.price_of(model or settings.default_embedding_model())
-    tokens = sum(probable_tokens(text) for text in texts)
-    expected = price.cost(input_tokens=tokens, cached_tokens=0, output_tokens=0)
-    return billing.by_price_book(
-        expected.total_microusd, price.most(input_tokens=most_embedding_tokens(texts), output_tokens=0)
-    )
-
-
-def dry_run_chat(tx: Tx, request: ChatRequest) -> DryRun:
+def dry_run_chat(tx: Tx, caller: Caller, request: ChatRequest) -> DryRun:
     """Return what this call costs and what it would be refused with; raise `ModelNotFound`."""
-    return _dry_run(tx, "chat", estimate_chat(request))
+    return _dry_run(tx, "chat", estimate_chat(tx, caller, request))
 
 
-def dry_run_embeddings(tx: Tx, texts: Sequence[str], *, model: str | None = None) -> DryRun:
+def dry_run_embeddings(tx: Tx, caller: Caller, texts: Sequence[str], *, model: str | None = None) -> DryRun:
     """Return what embedding these texts costs and what it would be refused with; raise `ModelNotFound`."""
-    return _dry_run(tx, "embeddings", estimate_embeddings(texts, model=model))
+    return _dry_run(tx, "embeddings", estimate_embeddings(tx, caller, texts, model=model))
 
 
-def cost_of_calls(model: str | None, *, input_tokens: int, output_tokens: int) -> int:
+def cost_of_calls(tx: Tx, caller: Caller, model: str | None, *, input_tokens: int, output_tokens: int) -> int:
     """Return micro-dollars of so many tokens of a model, None being the default one; raise `ModelNotFound`."""
-    price = targets.price_of(model or settings.default_chat_model())
-    return price.cost(input_tokens=input_tokens, cached_tokens=0, output_tokens=output_tokens).total_microusd
+    prices = targets.prices(config_store.load(tx, caller), model, operation=Operation.CHAT)
+    return prices[0].cost(input_tokens=input_tokens, cached_tokens=0, output_tokens=output_tokens).total_microusd
 
 
 def probable_tokens(text: str) -> int:

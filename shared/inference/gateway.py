@@ -122,7 +122,9 @@ async def _ask_providers(passage: Passage, ask: Ask, key: str | None, *, old: by
     )
     if key is not None:
         await _keep(key, passage, ask, asked.target, answer)
-    return Reply(answer=call.answer or answer.body, call=call)
+    # Another attempt at the same source id may have been quicker: then its answer stands. What is kept of ours may be
+    # redacted; what is given never is.
+    return Reply(answer=answer.body if call.id == passage.call_id else call.with_answer().answer, call=call)
 
 
 async def _relayed(

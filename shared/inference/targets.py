@@ -67,6 +67,31 @@ def find(config: OrgConfig, name: str) -> Target | None:
     return Target(account=_default_account(), model=name, shown_as=name, price=price)
 
 
+def prices(config: OrgConfig, model: str | None, *, operation: Operation) -> list[TokenPrice]:
+    """Return what the models cost that this name stands for, those asked first in front; raise `ModelNotFound`.
+
+    An ensemble's judge is the last. Unlike `resolve` it asks nothing about where the models are served.
+    """
+    name = model or _default_model(operation)
+    route = config.routes.get(name)
+    names = [name] if route is None else [candidate.model for candidate in route.candidates]
+    if route is not None and route.ensemble is not None:
+        names = [*names[: route.ensemble.n], route.ensemble.judge]
+    found = [price for each in names if (price := _price_of(config, each)) is not None]
+    if not found:
+        raise _not_found(name)
+    return found
+
+
+def _price_of(config: OrgConfig, name: str) -> TokenPrice | None:
+    account_name, slash, model = name.partition("/")
+    if slash and model and (account := config.providers.get(account_name)):
+        return OWN_KEY if account.own else _price(config, model)
+    if any(account.own and name in account.models for account in config.providers.values()):
+        return OWN_KEY
+    return _price(config, name)
+
+
 def has_price(config: OrgConfig, name: str) -> bool:
     """Return whether the platform can charge for this model: what it can't isn't offered."""
     return _price(config, name) is not None

@@ -79,9 +79,10 @@ def save(
     return saved
 
 
-def estimate_save(content: str) -> Estimate:
+def estimate_save(tx: Tx, caller: Caller, content: str) -> Estimate:
     """Return what saving such a text costs; raise `MemoryTooLarge`."""
-    return _with_operation(inference.estimate_embeddings(pieces(Draft(content=content, subject=_NOUN).content)))
+    texts = pieces(Draft(content=content, subject=_NOUN).content)
+    return _with_operation(inference.estimate_embeddings(tx, caller, texts))
 
 
 def dry_run_save(
@@ -96,17 +97,17 @@ def dry_run_save(
 ) -> DryRun:
     """Return what `save` costs, and what it would refuse this with just now. Raises what it raises of a draft."""
     draft = Draft(content=content, subject=subject, importance=importance, tags=tuple(tags), metadata=metadata or {})
-    dry = inference.dry_run_embeddings(tx, pieces(draft.content))
+    dry = inference.dry_run_embeddings(tx, caller, pieces(draft.content))
     refusal = billing.first_refusal(lambda: _check_room(tx, caller, draft))
     return DryRun(_NOUN, _with_operation(dry.estimate), refusal or dry.refusal)
 
 
-def dry_run_search(tx: Tx, *, query: str, subject: str | None, k: int) -> DryRun:
+def dry_run_search(tx: Tx, caller: Caller, *, query: str, subject: str | None, k: int) -> DryRun:
     """Return what `search` costs, and what it would refuse this with just now. Raises what it raises of a query."""
     check_query(query, k=k)
     if subject is not None:
         check_subject(subject)
-    dry = inference.dry_run_embeddings(tx, [query])
+    dry = inference.dry_run_embeddings(tx, caller, [query])
     return DryRun("memory_search", _with_operation(dry.estimate), dry.refusal)
 
 

@@ -56,10 +56,10 @@ def terms(
     return Terms(agent, budget, seconds)
 
 
-def estimate(tx: Tx, on: Terms) -> Estimate:
+def estimate(tx: Tx, caller: Caller, on: Terms) -> Estimate:
     """Return what a run on these terms costs. What runs of any version of its agent cost counts."""
     history = estimating_store.costs(tx, on.agent.id, limit=billing.MOST_SAMPLES)
-    return billing.estimate_from(history, otherwise=_by_config(on), worst_microusd=on.budget_microusd)
+    return billing.estimate_from(history, otherwise=_by_config(tx, caller, on), worst_microusd=on.budget_microusd)
 
 
 def dry_run(tx: Tx, caller: Caller, on: Terms) -> DryRun:
@@ -68,14 +68,16 @@ def dry_run(tx: Tx, caller: Caller, on: Terms) -> DryRun:
         lambda: quotas.check(tx, caller.org_id, Resource.CONCURRENT_RUNS),
         lambda: billing.check_affordable(tx, on.budget_microusd),
     )
-    return DryRun("run", estimate(tx, on), refusal)
+    return DryRun("run", estimate(tx, caller, on), refusal)
 
 
-def _by_config(on: Terms) -> int:
+def _by_config(tx: Tx, caller: Caller, on: Terms) -> int:
     config = on.agent.config
     steps = min(STEPS, config.max_steps)
     try:
         models = inference.cost_of_calls(
+            tx,
+            caller,
             config.model,
             # Each step is given again all that was said before it.
             input_tokens=steps * _first_prompt(config) + GROWTH_TOKENS * steps * (steps - 1) // 2,

@@ -40,7 +40,7 @@ def create_run(
     """
     on = estimating.terms(tx, caller, agent_id=agent_id, budget_microusd=budget_microusd, timeout_s=timeout_s)
     agent, budget = on.agent, on.budget_microusd
-    estimate = estimating.estimate(tx, on)
+    estimate = estimating.estimate(tx, caller, on)
     run = store.insert(
         tx,
         run_id=ids.new(),
@@ -86,7 +86,7 @@ def estimate_run(
 ) -> Estimate:
     """Return what a run costs that is started like this; raise `NotFound`, `BudgetTooSmall`."""
     on = estimating.terms(tx, caller, agent_id=agent_id, budget_microusd=budget_microusd, timeout_s=timeout_s)
-    return estimating.estimate(tx, on)
+    return estimating.estimate(tx, caller, on)
 
 
 def dry_run(tx: Tx, caller: Caller, *, agent_id: UUID, budget_microusd: int | None, timeout_s: int | None) -> DryRun:

@@ -15,7 +15,7 @@ async def of_chat(caller: Caller, request: ChatRequest) -> bytes:
 
     def estimate() -> bytes:
         with db.tenant(caller) as tx:
-            return bytes(DryRunOut.answer(estimating.dry_run_chat(tx, request)).body)
+            return bytes(DryRunOut.answer(estimating.dry_run_chat(tx, caller, request)).body)
 
     return await asyncio.to_thread(estimate)
 
@@ -25,6 +25,6 @@ async def of_embeddings(caller: Caller, texts: Sequence[str], *, model: str | No
 
     def estimate() -> bytes:
         with db.tenant(caller) as tx:
-            return bytes(DryRunOut.answer(estimating.dry_run_embeddings(tx, texts, model=model)).body)
+            return bytes(DryRunOut.answer(estimating.dry_run_embeddings(tx, caller, texts, model=model)).body)
 
     return await asyncio.to_thread(estimate)

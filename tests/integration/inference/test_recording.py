@@ -64,8 +64,10 @@ def test_by_default_nothing_that_was_said_is_kept(funded: Caller) -> None:
 def test_what_was_said_is_kept_where_the_org_wants_it_without_what_it_names(funded: Caller) -> None:
     setting(funded, Settings(record_content=True, redact=frozenset({"email"})))
 
-    complete(funded)
+    reply = complete(funded)
 
+    # Whoever asked gets what was said.
+    assert reply.answer["choices"][0]["message"]["content"].startswith("write to grace@example.com")
     [call] = recorded(funded)
     assert call.prompt is not None
     assert call.prompt["messages"][0]["content"] == "offline: say write to [email]"
