@@ -13,6 +13,7 @@ from shared.inference.asking import Ask, EmbeddingAsk
 from shared.inference.caching import Found
 from shared.inference.calls import CacheStatus, Call, Operation, Outcome, Tokens
 from shared.inference.config import OrgConfig, Target
+from shared.inference.errors import ModelNotFound
 from shared.inference.preflight import Asked, Looked
 from shared.inference.targets import Resolved
 from shared.inference.trace import Trace
@@ -46,7 +47,12 @@ class Passage:
     async def begin(cls, ask: Ask | EmbeddingAsk, trace: Trace, *, model: str | None, operation: Operation) -> Self:
         """Find out what the model's name stands for; raise `ModelNotFound`."""
         config = await configuring.of(ask.caller)
-        resolved = targets.resolve(config, model, operation=operation)
+        try:
+            resolved = targets.resolve(config, model, operation=operation)
+        except ModelNotFound:
+            # It may have been set up a moment ago, in another worker.
+            config = await configuring.anew(ask.caller)
+            resolved = targets.resolve(config, model, operation=operation)
         until = time.monotonic() + ask.timeout_s
         return cls(ask=ask, trace=trace, operation=operation, config=config, resolved=resolved, until=until)
 

@@ -10,11 +10,12 @@ import pytest
 
 from shared.billing import service as billing
 from shared.billing.service import TokenPrice
-from shared.inference import accounts, config_store, configuring, org_settings, routes
+from shared.inference import accounts, config_store, configuring, org_settings, routes, routes_store
 from shared.inference.config import OrgConfig, ProviderKind, Settings
 from shared.inference.policy import Candidate, Conditions, Ensemble, Fault, Route, Strategy
 from shared.kernel import db, ids
 from shared.kernel.caller import Caller
+from shared.kernel.db import Tx
 from shared.kernel.errors import Unavailable
 from tests.services import Services
 
@@ -296,3 +297,37 @@ def test_the_longest_known_is_dropped_when_there_are_too_many(org: Caller, monke
     for _ in range(10):
         of(replace(org, org_id=ids.new()))
     assert len(configuring._kept) == 3
+
+
+def test_what_was_set_up_elsewhere_a_moment_ago_is_found_by_its_name(org: Caller) -> None:
+    async def look() -> tuple[bool, bool]:
+        await configuring.of(org)
+        # As another worker would: this one isn't told.
+        with db.tenant(org) as tx:
+            routes_store.insert(
+                tx, route_id=ids.new(), route=Route(name="new", candidates=[Candidate(model="m")]), created_by="key"
+            )
+        known = "new" in (await configuring.of(org)).routes
+        await asyncio.sleep(0.3)
+        return known, "new" in (await configuring.anew(org)).routes
+
+    assert asyncio.run(look()) == (False, True)
+
+
+def test_unknown_names_dont_have_the_database_asked_each_time(org: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[Caller] = []
+    load = config_store.load
+
+    def counted(tx: Tx, caller: Caller) -> OrgConfig:
+        loads.append(caller)
+        return load(tx, caller)
+
+    monkeypatch.setattr(config_store, "load", counted)
+
+    async def many() -> None:
+        for _ in range(50):
+            await configuring.anew(org)
+
+    asyncio.run(many())
+
+    assert len(loads) <= 3
