@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,7 @@ def platform(*, durable: bool = False) -> Iterator[Platform]:
         folder.chmod(0o755)  # PostgreSQL runs as a user of its own where root started it
         services = cleanup.enter_context(running(folder / "services", durable=durable))
         environment = services.environment("runyard") | _VARIABLES
-        cleanup.enter_context(_variables(environment))
+        cleanup.enter_context(variables(environment))
         cleanup.callback(db.close)
         nowhere = cleanup.enter_context(Path(os.devnull).open("w"))
         _write_logs_to(nowhere)
@@ -72,7 +72,8 @@ def platform(*, durable: bool = False) -> Iterator[Platform]:
 
 
 @contextmanager
-def _variables(values: dict[str, str]) -> Iterator[None]:
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set these environment variables for the block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     settings.forget()

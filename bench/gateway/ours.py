@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -19,13 +19,14 @@ import httpx
 
 from bench.gateway import stub
 from bench.gateway.measuring import Target
+from bench.in_process import variables
 from bench.results import REPOSITORY
 from local.terminal import Terminal
 from shared.billing import service as billing
 from shared.identity import service as identity
 from shared.inference import org_settings
 from shared.inference.config import Settings
-from shared.kernel import db, ids, settings
+from shared.kernel import db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.rates import RateKind
 from shared.orgs import service as orgs
@@ -49,7 +50,7 @@ def ours(provider_url: str, terminal: Terminal) -> Iterator[Target]:
         services = cleanup.enter_context(running(folder / "services", durable=True))
         secrets_url = cleanup.enter_context(listening(secrets_manager({_SECRET: stub.KEY})))
         environment = services.environment("runyard") | _variables(provider_url, secrets_url)
-        cleanup.enter_context(_set(environment))
+        cleanup.enter_context(variables(environment))
         key = _customer()
         port = _free_port()
         log = cleanup.enter_context((folder / "log").open("wb"))
@@ -102,22 +103,6 @@ def _customer() -> str:
         _, secret = identity.create_first_key(tx, caller, org_id=org_id)
     db.close()
     return secret.text
-
-
-@contextmanager
-def _set(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    settings.forget()
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        settings.forget()
 
 
 def _free_port() -> int:
