@@ -82,16 +82,16 @@ def call(
 
 # A Lambda function has one thread and its loop. Made before any handler is imported: Mangum would make one otherwise,
 # which nobody closes.
-_MAIN_LOOP = asyncio.new_event_loop()
-asyncio.set_event_loop(_MAIN_LOOP)
-atexit.register(_MAIN_LOOP.close)
+MAIN_LOOP = asyncio.new_event_loop()
+asyncio.set_event_loop(MAIN_LOOP)
+atexit.register(MAIN_LOOP.close)
 
 
 @contextmanager
 def _event_loop() -> Iterator[None]:
     """Give this thread a loop, which another test may have taken away; a test's other threads have one meanwhile."""
     if threading.current_thread() is threading.main_thread():
-        asyncio.set_event_loop(_MAIN_LOOP)
+        asyncio.set_event_loop(MAIN_LOOP)
         yield
         return
     loop = asyncio.new_event_loop()

@@ -1,5 +1,6 @@
 """What tests of more than pure code stand on: real PostgreSQL and Redis, migrated databases, tenants, handler calls."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 
@@ -61,6 +62,12 @@ _ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+
+@pytest.fixture(autouse=True)
+def _main_loop() -> None:
+    """Give each test the process's loop, which an `asyncio.run` before it took away: whoever misses one makes one."""
+    asyncio.set_event_loop(api_gateway.MAIN_LOOP)
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,7 @@ def test_who_hangs_up_pays_for_what_was_said_and_no_more(client: OpenAI, tenant:
         within_s=10,
     )
     assert call["estimated"] is True
-    assert 1 <= call["usage"]["output_tokens"] < 200
+    assert 1 <= call["tokens"]["output"] < 200
     assert tenant.balance()["settled_microusd"] - before == call["cost_microusd"] > 0
     assert tenant.balance()["held_microusd"] == 0
 
@@ -96,7 +96,7 @@ def test_a_rival_with_the_same_prompt_is_served_nothing_of_ours(home: Deployed, 
     assert [answer.headers["x-runyard-cache"] for answer in (first, again, theirs)] == ["miss", "hit", "miss"]
     assert again.headers["x-runyard-cost-microusd"] == "0"
     assert again.json()["choices"] == first.json()["choices"]
-    assert theirs.json()["id"] != first.json()["id"]
+    assert int(theirs.headers["x-runyard-cost-microusd"]) > 0
 
 
 def test_a_providers_key_is_nowhere_but_in_the_store_of_secrets(home: Deployed, tenant: Tenant) -> None:

@@ -174,12 +174,6 @@ def test_a_call_is_estimated_from_the_price_book(
         pytest.param(413, "memory_too_large", {"kind": "memory", "content": "x" * 100_001}, id="too large"),
         pytest.param(404, "model_not_found", {"kind": "embeddings", "input": "a", "model": "none"}, id="no such model"),
         pytest.param(404, "not_found", {"kind": "run", "agent_id": ids.show("agent", UUID(int=7))}, id="no such agent"),
-        pytest.param(
-            400,
-            "streaming_not_available",
-            {"kind": "chat", "messages": [{"role": "user", "content": "a"}], "stream": True},
-            id="a stream",
-        ),
     ],
 )
 def test_what_can_t_be_started_has_no_estimate(

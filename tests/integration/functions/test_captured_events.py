@@ -214,7 +214,7 @@ def test_a_run_that_can_not_be_started_just_now_stays_in_its_queue(org: Caller, 
 
 def test_schedules_find_nothing_to_do_where_there_is_nothing(org: Caller) -> None:
     assert relay_outbox.handler(captured("schedules/relay_outbox"), Context()) == {"events": 0}
-    nothing = {"letters": 0, "runs": 0, "sandboxes": 0, "holds": 0, "credits": 0, "keys": 0}
+    nothing = {"letters": 0, "runs": 0, "sandboxes": 0, "holds": 0, "budgets": 0, "credits": 0, "keys": 0}
     assert reap.handler(captured("schedules/reap"), Context()) == nothing
     assert flush_usage.handler(captured("schedules/flush_usage"), Context()) == {"windows": 0, "days": 0, "today": 0}
     assert meter_storage.handler(captured("schedules/meter_storage"), Context()) == {"hours": 0}

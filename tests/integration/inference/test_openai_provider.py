@@ -124,7 +124,10 @@ def test_nothing_is_taken_from_the_environment(scripted: Scripted, monkeypatch: 
 def test_connections_are_kept_and_end_with_their_loop(scripted: Scripted) -> None:
     scripted.will(*[answer(CHAT)] * 6, chunked(*events(ROLE, FIRST, END, DONE)), answer(CHAT))
 
+    loops: list[asyncio.AbstractEventLoop] = []
+
     async def many() -> None:
+        loops.append(asyncio.get_running_loop())
         for _ in range(6):
             await PROVIDER.chat(_target(scripted.url), KEY, BODY, timeout_s=5)
         # A stream that was read to its end gives its connection back too.
@@ -134,7 +137,7 @@ def test_connections_are_kept_and_end_with_their_loop(scripted: Scripted) -> Non
 
     _run(many())
     assert scripted.connections == 1
-    assert not connections.client(guarded=False)._open
+    assert loops[0] not in connections.client(guarded=False)._open
 
 
 def test_embeddings_and_models_are_asked_for(scripted: Scripted) -> None:

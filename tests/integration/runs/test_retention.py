@@ -150,7 +150,7 @@ def test_a_run_goes_with_all_that_it_did_and_its_cost_stays(org: Caller) -> None
     ledgers = ("credit_entries", "credit_holds", "audit_events", "agents", "agent_versions", "estimates")
     before = {table: past.count(table) for table in ledgers}
     assert past.count("run_events") > 1
-    assert retained() == {"runs": 1, "sandboxes": 0, "answers": 0}
+    assert retained() == {"runs": 1, "sandboxes": 0, "answers": 0, "content": 0}
     assert past.counts() == dict.fromkeys(_TABLES, 0)
     # The trail says that it happened.
     assert {table: past.count(table) for table in ledgers} == before | {"audit_events": before["audit_events"] + 1}
@@ -170,7 +170,7 @@ def test_what_still_goes_on_is_never_deleted_however_old(org: Caller) -> None:
     with db.tenant(org) as tx:
         tx.execute("UPDATE runs SET created_at = now() - interval '1 year' WHERE id = %s", (run_id,))
         tx.execute("UPDATE sandboxes SET created_at = now() - interval '1 year' WHERE id = %s", (sandbox_id,))
-    assert retained() == {"runs": 0, "sandboxes": 0, "answers": 0}
+    assert retained() == {"runs": 0, "sandboxes": 0, "answers": 0, "content": 0}
 
 
 def test_a_sandbox_whose_task_may_still_run_is_kept(org: Caller) -> None:
