@@ -8,6 +8,7 @@ Postgres and Redis are counted as the gateway's own processors. Only the answers
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -57,7 +58,10 @@ def ours(provider_url: str, terminal: Terminal) -> Iterator[Target]:
         process = subprocess.Popen(
             [str(_SCRIPT)],
             cwd=REPOSITORY,
-            env=os.environ | environment | {"AWS_LWA_PORT": str(port)},
+            # The script takes the first Python there is: ours, which has all that the layers hold.
+            env=os.environ
+            | environment
+            | {"AWS_LWA_PORT": str(port), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,

@@ -29,6 +29,17 @@ def test_every_block_of_the_tour_of_usage_and_credits_runs_as_pasted(home: Deplo
     assert "ledger:orgs=" in told
 
 
+def test_every_block_of_the_tour_of_the_model_gateway_runs_as_pasted(home: Deployed) -> None:
+    told = _pasted(home, "gateway.md")
+    assert "scripted offline model" in told
+    assert [line.split()[1] for line in told.splitlines() if line.startswith("x-runyard-cache:")][-3:] == [
+        "miss",
+        "hit",
+        "off",
+    ]
+    assert '"object":"budget"' in told.replace(" ", "")
+
+
 def _pasted(home: Deployed, page: str) -> str:
     """Return what the blocks of a page print; none may fail or be answered with an error."""
     tour = (REPOSITORY / "docs" / page).read_text()
