@@ -28,7 +28,10 @@ _IDLE_WITHIN_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Something that answers `POST {url}/v1/chat/completions`; `pids` are the processes whose costs are its own."""
+    """Something that answers `POST {url}/v1/chat/completions`; `pids` are the processes whose costs are its own.
+
+    Memory is that of the first of them: a database fills what it was given.
+    """
 
     name: str
     url: str
@@ -41,9 +44,9 @@ class Target:
         return sum(_cpu_s(psutil.Process(pid)) for pid in self.pids)
 
     def rss_mb(self) -> float:
-        """Return the resident memory of its processes and their children, megabytes; shared pages count in each."""
-        roots = [psutil.Process(pid) for pid in self.pids]
-        living = [process for root in roots for process in (root, *root.children(recursive=True))]
+        """Return the resident memory of its first process and its children, megabytes."""
+        root = psutil.Process(self.pids[0])
+        living = [root, *root.children(recursive=True)]
         return sum(process.memory_info().rss for process in living) / 1e6
 
     def settle(self) -> None:
