@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.inference.calls import Call as Call
-from shared.inference.calls import Operation as Operation
-from shared.inference.calls import Tokens as Tokens
-from shared.inference.errors import *  # noqa: F403
+from shared.inference.calls import Call, Tokens
 from shared.inference.errors import ModelNotFound as ModelNotFound  # other areas catch it
 
 # For a request that names no limit: a bound is needed to know the worst case before the call.

@@ -202,4 +202,4 @@ def _guarded_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 
 def _unused(_: httpx2.Request) -> httpx2.Response:
-    raise NotImplementedError
+    raise RuntimeError("every request goes through aiohttp")

@@ -13,7 +13,7 @@ import pytest
 from shared.billing import service as billing
 from shared.billing.model import Balance
 from shared.events import service as events
-from shared.inference.model import BudgetExceeded
+from shared.inference.errors import BudgetExceeded
 from shared.kernel import db, settings
 from shared.kernel.caller import Caller
 from shared.kernel.errors import ProviderFailed

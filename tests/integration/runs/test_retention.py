@@ -20,7 +20,8 @@ from shared.agents.schemas import Config
 from shared.audit import service as audit
 from shared.billing import service as billing
 from shared.inference import service as inference
-from shared.inference.model import AnswerForgotten, ChatRequest
+from shared.inference.errors import AnswerForgotten
+from shared.inference.model import ChatRequest
 from shared.kernel import clock, db, ids
 from shared.kernel.caller import Caller
 from shared.kernel.errors import NotFound
