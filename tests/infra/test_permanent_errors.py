@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.inference import model as inference
+from shared.inference import errors as inference
 from shared.kernel import errors
 from shared.runs import model as runs
 from shared.sandboxes import model as sandboxes
