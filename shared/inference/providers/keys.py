@@ -4,10 +4,14 @@ import asyncio
 import time
 from typing import Final
 
+from shared.inference.errors import ProviderMisconfigured
 from shared.kernel import secrets
+from shared.kernel.errors import Unavailable
 
 # How often at most a key that is refused is looked up anew: most are simply wrong.
 _ANEW_EVERY_S: Final = 10.0
+# With these Secrets Manager says that there is no such secret, or that it is being deleted.
+_GONE: Final = frozenset({"ResourceNotFoundException", "InvalidRequestException"})
 _read_anew: dict[str, float] = {}
 
 
@@ -21,11 +25,28 @@ class Key(str):
 
 
 async def read(secret_arn: str) -> Key:
-    """Return the secret's text, empty without an ARN; only what isn't kept costs a thread and a round trip."""
+    """Return the secret's text, empty without an ARN; only what isn't kept costs a thread and a round trip.
+
+    Raises `ProviderMisconfigured` for a secret that isn't there, and `Unavailable` when it can't be read just now.
+    """
     if not secret_arn:
         return Key()
     kept = secrets.kept(secret_arn)
-    return Key(await asyncio.to_thread(secrets.read, secret_arn) if kept is None else kept)
+    return Key(await asyncio.to_thread(_read, secret_arn) if kept is None else kept)
+
+
+def _read(secret_arn: str) -> str:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    # From None: what botocore raises may hold the request.
+    try:
+        return secrets.read(secret_arn)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in _GONE:
+            raise ProviderMisconfigured("The provider's key is no longer there; rotate it or delete it.") from None
+        raise Unavailable("The provider's key can't be read just now; try again shortly.", retry_after_s=1) from None
+    except BotoCoreError:
+        raise Unavailable("The provider's key can't be read just now; try again shortly.", retry_after_s=1) from None
 
 
 async def read_anew(secret_arn: str, *, refused: str) -> Key | None:

@@ -14,6 +14,7 @@ from shared.inference.config import ProviderAccount, ProviderKind, Target
 from shared.inference.errors import ProviderMisconfigured
 from shared.inference.providers import keys, of
 from shared.kernel import aws, secrets
+from shared.kernel.errors import Unavailable
 from tests.http_server import listening
 from tests.model_provider import secrets_manager
 from tests.scripted_provider import Scripted, answer, chunked, events, scripted_provider
@@ -147,3 +148,26 @@ def test_no_key_is_written_down_on_its_way(
     written = caplog.text + "".join(f"{record.__dict__}" for record in caplog.records)
     assert OLD not in written
     assert NEW not in written
+
+
+def test_a_key_that_is_gone_is_told_as_what_it_is(kept: dict[str, str]) -> None:
+    kept.clear()
+
+    with pytest.raises(ProviderMisconfigured) as raised:
+        asyncio.run(keys.read(ARN))
+
+    assert raised.value.__cause__ is None
+    assert "rotate" in raised.value.message
+
+
+def test_a_key_that_cannot_be_read_now_is_no_fault_of_the_provider(
+    kept: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing listens there.
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:9")
+    aws.client.cache_clear()
+
+    with pytest.raises(Unavailable) as raised:
+        asyncio.run(keys.read(ARN))
+
+    assert raised.value.__cause__ is None
