@@ -1,5 +1,6 @@
 """One request's way through the gateway: what it may use, what it holds, and how it is recorded in the end."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,13 +19,18 @@ from shared.inference.preflight import Asked, Looked
 from shared.inference.targets import Resolved
 from shared.inference.trace import Trace
 from shared.kernel import clock, ids
-from shared.kernel.errors import RunyardError
+from shared.kernel.errors import RunyardError, Unavailable
+from shared.kernel.telemetry import logger
 
 # A hold outlives its call by this much, so that only a dead worker's is ever released by the clock.
 _HOLD_AFTER_TIMEOUT = timedelta(minutes=5)
 # How long a call waits for others' holds to be settled before it is refused for want of room.
 _WAIT_FOR_ROOM_S = 20.0
 _NOTHING = Tokens(input=0, cached=0, output=0)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
+
+# Closings that wait for Postgres: the loop itself keeps only weak references to tasks.
+_closings: set[asyncio.Task[None]] = set()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -225,9 +231,30 @@ class Passage:
             request_counted=counted and self.ask.limited,
         )
         # Whoever stops waiting doesn't stop the closing: what was produced is paid, and what was held is given back.
-        recorded = await accounting.close_call(closing)
         self.trace.request_counted = closing.request_counted
-        return recorded
+        try:
+            return await accounting.close_call(closing)
+        except Unavailable:
+            # What was read can't be taken back, so it is recorded once that is possible. A whole answer isn't given.
+            if call.streamed or call.outcome is not Outcome.OK:
+                task = asyncio.ensure_future(_close_later(closing))
+                _closings.add(task)
+                task.add_done_callback(_closings.discard)
+            raise
+
+
+async def _close_later(closing: Closing) -> None:
+    """Close a call for which Postgres was gone, for as long as what it holds is there."""
+    until, pause_s = time.monotonic() + _HOLD_AFTER_TIMEOUT.total_seconds(), _FIRST_PAUSE_S
+    while time.monotonic() + pause_s < until:
+        await asyncio.sleep(pause_s)
+        try:
+            await accounting.close_call(closing)
+        except Unavailable:
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        else:
+            return
+    logger.error("call not recorded", extra={"source_id": closing.call.source_id})
 
 
 def _prompt(ask: Ask | EmbeddingAsk) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from shared.billing import service as billing
-from shared.inference import gateway, store
+from shared.inference import gateway, passage, store
 from shared.inference.asking import Ask, CacheControl, Streaming
 from shared.inference.calls import CacheStatus, Call, Outcome
 from shared.inference.errors import StreamBroken
@@ -21,9 +21,11 @@ from shared.inference.model import ChatRequest
 from shared.inference.trace import Trace
 from shared.kernel import clock, db, ids
 from shared.kernel.caller import Caller
+from shared.kernel.errors import Unavailable
 from shared.kernel.pagination import Slice
 from shared.usage import service as usage
 from tests.model_provider import Provider
+from tests.services import Services
 
 HELLO = ChatRequest(messages=[{"role": "user", "content": "Tell me a story."}])
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "runyard-offline"}
@@ -314,3 +316,31 @@ def test_a_reader_who_never_read_leaves_nothing_held_and_nobody_speaking(funded:
 
     assert recorded(funded, asked.source_id).outcome is Outcome.CANCELLED
     assert books(funded)[0] == 0
+
+
+def test_what_was_read_while_postgres_was_gone_is_paid_once_it_is_back(
+    funded: Caller, provider: Provider, services: Services
+) -> None:
+    async def story() -> AsyncIterator[bytes]:
+        for piece in (*map(word, WORDS), END, USAGE, DONE):
+            yield piece
+
+    provider.replies(streams(story))
+    asked = ask(funded)
+
+    async def read() -> None:
+        streaming = await gateway.stream(asked, Trace())
+        await anext(streaming.chunks)
+        await asyncio.to_thread(services.postgres.kill)
+        with pytest.raises(Unavailable):
+            await drained(streaming)
+        await asyncio.to_thread(services.postgres.start)
+        for _ in range(100):
+            if not passage._closings:
+                break
+            await asyncio.sleep(0.1)
+
+    run(read())
+
+    assert recorded(funded, asked.source_id).cost_microusd == 300
+    assert books(funded) == (0, 300, 300)
