@@ -18,8 +18,9 @@ _LARGEST_LOG_BYTES: Final = 20 * 1024 * 1024
 # A pid and the second it was started in name a process for good; clocks of the kernel tick 100 times a second.
 _SAME_START_S: Final = 0.5
 
-# Kept so that children which die while this program runs are reaped instead of lingering as zombies.
-_children: list[subprocess.Popen[bytes]] = []
+# Kept so that children which die while this program runs are reaped instead of lingering as zombies. Parts are started
+# and looked at by several threads at once: a child is added or taken out, and the set never replaced by another.
+_children: set[subprocess.Popen[bytes]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def start(command: Command, *, record_file: Path, log_file: Path, fingerprint: s
             stderr=log,
             start_new_session=True,
         )
-    _children.append(child)
+    _children.add(child)
     try:
         started = _after_boot_s(psutil.Process(child.pid))
     except psutil.NoSuchProcess:  # it failed at once: the caller finds it dead and shows its log
@@ -142,7 +143,9 @@ def _has_ended(process: psutil.Process, *, within_s: float) -> bool:
 
 
 def _reap() -> None:
-    _children[:] = [child for child in _children if child.poll() is None]
+    for child in tuple(_children):
+        if child.poll() is not None:
+            _children.discard(child)
 
 
 def _rotate(log_file: Path) -> None:
