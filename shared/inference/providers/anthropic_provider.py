@@ -7,7 +7,6 @@ from typing import Any, Final
 from anthropic import AnthropicError, APIStatusError, AsyncAnthropic
 from anthropic._constants import ANTHROPIC_API_VERSION
 from anthropic._models import FinalRequestOptions
-from anthropic._types import Omit
 
 from shared.inference.answers import Answer, Chunk
 from shared.inference.calls import Tokens
@@ -17,11 +16,12 @@ from shared.inference.providers import connections, reading, streaming
 from shared.inference.providers.anthropic_answering import Reader, read_message
 from shared.inference.providers.anthropic_asking import request
 from shared.inference.providers.keys import Key
-from shared.inference.providers.sending import HEADERS, Library
+from shared.inference.providers.sending import HEADERS, Library, Plain
 
 _SAMPLING: Final = frozenset({"temperature", "top_p", "top_k"})
 _SAMPLES: Final = "2023-06-01"
 _BASE_URL: Final = "https://api.anthropic.com"
+_HEADERS: Final = {**HEADERS, "anthropic-version": ANTHROPIC_API_VERSION}
 
 
 class AnthropicProvider:
@@ -66,12 +66,8 @@ class AnthropicProvider:
 PROVIDER: Final = AnthropicProvider()
 
 
-class _Client(AsyncAnthropic):
-    """Without the headers that tell the library's maker of our platform, put together anew for each request."""
-
-    @property
-    def default_headers(self) -> dict[str, Any]:
-        return {**HEADERS, "anthropic-version": ANTHROPIC_API_VERSION}
+class _Client(Plain, AsyncAnthropic):
+    pass
 
 
 @cache
@@ -91,14 +87,9 @@ def _options(method: str, url: str) -> FinalRequestOptions:
     return FinalRequestOptions.construct(method=method, url=url, idempotency_key="none")
 
 
-def _headers(key: str) -> dict[str, Any]:
+def _headers(key: str) -> dict[str, str]:
     # A `Key` isn't shown where the library logs its requests.
-    return {
-        "Authorization": Key(f"Bearer {key}") if key else Omit(),
-        "X-Stainless-Retry-Count": Omit(),
-        "X-Stainless-Read-Timeout": Omit(),
-        "X-Stainless-Timeout": Omit(),
-    }
+    return {**_HEADERS, "Authorization": Key(f"Bearer {key}")} if key else _HEADERS
 
 
 def _version(asked: Mapping[str, Any]) -> dict[str, str]:

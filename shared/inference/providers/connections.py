@@ -1,13 +1,15 @@
 """Connections to providers: kept and reused, with bounds to what comes over them and to where they lead.
 
 The clients of `openai` and `anthropic` are given this module's HTTP client. It does what theirs do but for redirects,
-cookies, proxies and compressed answers, none of which a provider's API needs, and takes half of the time.
+cookies, proxies and compressed answers, none of which a provider's API needs, and takes half of the time. What goes
+over the connections lies in the `extensions` of a request and an answer: httpx2's own way of holding headers and bodies
+would take as long as to send them.
 """
 
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from functools import cache, lru_cache
 from typing import Any, Final
 
@@ -27,7 +29,23 @@ _KEPT_S: Final = 30.0
 _MOST_CONNECTIONS: Final = 1_000
 _UNCOMPRESSED: Final = ("Accept-Encoding", "identity")
 _HEADERS: Final = ("Content-Type", "Retry-After")
+# Stands where httpx2 has what is said.
+_ELSEWHERE: Final = httpx2.ByteStream(b"")
 _url = lru_cache(maxsize=512)(httpx2.URL)
+
+
+def request(
+    method: str, url: str, *, headers: Mapping[str, str], content: bytes | None, silence_s: float
+) -> httpx2.Request:
+    """Return a request of these headers alone. Its sender bounds the whole time, this only how long nothing is said."""
+    said = {"headers": headers, "content": content, "silence_s": silence_s}
+    return httpx2.Request(method, _url(url), stream=_ELSEWHERE, extensions=said)
+
+
+def content(answer: httpx2.Response) -> bytes:
+    """Return what a whole answer says."""
+    said: bytes = answer.extensions["content"]
+    return said
 
 
 @cache
@@ -39,7 +57,7 @@ def client(*, guarded: bool) -> "Client":
 class Client(httpx2.AsyncClient):
     """Sends requests as they are, over the connections of the running loop; raises our errors in place of its own.
 
-    A request's timeout says how long the other side may be silent; for the whole of it its sender has to set one.
+    Requests are those of `request`.
     """
 
     def __init__(self, *, guarded: bool) -> None:
@@ -47,26 +65,16 @@ class Client(httpx2.AsyncClient):
         self._guarded = guarded
         self._open: dict[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, AsyncGenerator[None]]] = {}
 
-    def build_request(self, *_: Any, **asked: Any) -> httpx2.Request:
-        """Return the request; its URL must be whole."""
-        return httpx2.Request(
-            asked["method"],
-            _url(asked["url"]),
-            headers=asked["headers"],
-            content=asked.get("content"),
-            extensions={"silence_s": asked["timeout"].read},
-        )
-
     async def send(self, request: httpx2.Request, *, stream: bool = False, **_: Any) -> httpx2.Response:
-        """Return the answer, read to its end unless it is to be streamed."""
+        """Return the answer. Unless it is to be streamed it was read to its end; `content` tells what it says."""
         opened = self._open.get(asyncio.get_running_loop())
         session = await self._connect() if opened is None else opened[0]
         try:
             answer = await session.request(
                 request.method,
                 str(request.url),
-                headers=[*((name.decode(), value.decode()) for name, value in request.headers.raw), _UNCOMPRESSED],
-                data=request.content or None,
+                headers=[*request.extensions["headers"].items(), _UNCOMPRESSED],
+                data=request.extensions["content"],
                 timeout=aiohttp.ClientTimeout(
                     sock_connect=_CONNECT_TIMEOUT_S, sock_read=request.extensions["silence_s"]
                 ),
@@ -78,11 +86,13 @@ class Client(httpx2.AsyncClient):
             if stream and answer.status < 300:
                 body = Stream(answer)
                 return httpx2.Response(answer.status, headers=_told(answer), stream=body, request=request)
-            content = await _whole(answer)
+            said = {"content": await _whole(answer)}
         except _FAILURES as error:
             failure = _failure(error)
         else:
-            return httpx2.Response(answer.status, headers=_told(answer), content=content, request=request)
+            return httpx2.Response(
+                answer.status, headers=_told(answer), stream=_ELSEWHERE, request=request, extensions=said
+            )
         raise failure
 
     async def _connect(self) -> aiohttp.ClientSession:

@@ -4,8 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final
 
-import httpx2
-from openai import APIStatusError, AsyncOpenAI, OpenAIError, omit
+from openai import APIStatusError, AsyncOpenAI, OpenAIError
 from openai._models import FinalRequestOptions
 
 from shared.inference.answers import Answer, Chunk
@@ -13,7 +12,7 @@ from shared.inference.calls import Tokens
 from shared.inference.config import Target
 from shared.inference.providers import connections, failures, reading, streaming
 from shared.inference.providers.keys import Key
-from shared.inference.providers.sending import HEADERS, Library, parsed_url
+from shared.inference.providers.sending import HEADERS, Library, Plain
 
 
 class OpenAIProvider:
@@ -77,16 +76,8 @@ class _Reader:
         return self.done or any(choice.get("finish_reason") for choice in self._choices)
 
 
-class _Client(AsyncOpenAI):
-    """Without the headers that tell the library's maker of our platform, put together anew for each request."""
-
-    @property
-    def default_headers(self) -> dict[str, Any]:
-        return HEADERS
-
-    def _prepare_url(self, url: str) -> httpx2.URL:
-        # It is whole already, and the same ones come again and again.
-        return parsed_url(url)
+class _Client(Plain, AsyncOpenAI):
+    pass
 
 
 @cache
@@ -107,13 +98,9 @@ def _options(method: str, url: str) -> FinalRequestOptions:
     return FinalRequestOptions.construct(method=method, url=url, idempotency_key="none")
 
 
-def _headers(key: str) -> dict[str, Any]:
+def _headers(key: str) -> dict[str, str]:
     # A `Key` isn't shown where the library logs its requests.
-    return {
-        "Authorization": Key(f"Bearer {key}") if key else omit,
-        "X-Stainless-Retry-Count": omit,
-        "X-Stainless-Read-Timeout": omit,
-    }
+    return {**HEADERS, "Authorization": Key(f"Bearer {key}")} if key else HEADERS
 
 
 def _url(target: Target, path: str) -> str:

@@ -1,19 +1,18 @@
 """Sends a request with a provider's client library and returns the raw answer, or an error of ours.
 
-`openai` and `anthropic` are made by the same generator, so that one way of asking serves both. Their answers are taken
-raw: to make the library's models of them takes longer than all else that is done with them.
+`openai` and `anthropic` are made by the same generator, so that one way of asking serves both. Requests are put
+together here, and answers taken raw: the libraries' own ways take longer than all else that is done with them.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 import httpx2
 
 from shared.inference.config import Target
-from shared.inference.providers import failures, keys, reading
+from shared.inference.providers import connections, failures, keys, reading
 from shared.kernel.errors import RunyardError
 
 # How long a stream may say nothing, at least.
@@ -21,11 +20,24 @@ _SILENCE_S: Final = 60.0
 HEADERS: Final = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "runyard"}
 
 
+class Plain:
+    """Mixed into a library's client: requests as `Library` says, without what would tell its maker of our platform."""
+
+    def _build_request(self, options: Any, *, retries_taken: int = 0) -> httpx2.Request:  # noqa: ARG002
+        return connections.request(
+            options.method,
+            options.url,
+            headers=options.headers,
+            content=options.content,
+            silence_s=options.timeout,
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
     """A client library: its client (for addresses that tenants name: a guarded one), options, and errors.
 
-    `options` makes a request's from method and URL; `headers` are those that show the key, and `more` of this request.
+    `options` makes a request's from method and URL; `headers` are those of a key, and `more` of this request.
     """
 
     client: Callable[[bool], Any]
@@ -47,7 +59,7 @@ class Library:
         """Return the answer's JSON; a `body` of None asks with GET. Raises errors of ours."""
         answer = await self.answer(target, key, url, body, timeout_s, more=more)
         check_type(answer, "application/json")
-        return reading.read_json(answer.content)
+        return reading.read_json(connections.content(answer))
 
     async def answer(
         self,
@@ -100,7 +112,7 @@ class Library:
             self.options("get" if body is None else "post", url).model_copy(
                 update={
                     "content": None if body is None else reading.write_json(body),
-                    "timeout": _timeout(max(timeout_s, _SILENCE_S) if stream else timeout_s),
+                    "timeout": max(timeout_s, _SILENCE_S) if stream else timeout_s,
                     "headers": {**self.headers(key), **more} if more else self.headers(key),
                 }
             ),
@@ -115,17 +127,6 @@ def check_type(answer: httpx2.Response, wanted: str) -> None:
         raise failures.malformed(f"it isn't {wanted}")
 
 
-@lru_cache(maxsize=64)
-def _timeout(silence_s: float) -> httpx2.Timeout:
-    return httpx2.Timeout(silence_s)
-
-
-@lru_cache(maxsize=512)
-def parsed_url(url: str) -> httpx2.URL:
-    """Return the URL of a provider's path, ready to be asked."""
-    return httpx2.URL(url)
-
-
 def _status(error: Any) -> int:
     return int(error.status_code)
 
@@ -133,7 +134,7 @@ def _status(error: Any) -> int:
 def _of_status(error: Any, key: str) -> RunyardError:
     response: httpx2.Response = error.response
     try:
-        body = reading.read_json(response.content)
+        body = reading.read_json(connections.content(response))
     except RunyardError:
         body = None
     return failures.of_status(response.status_code, body, response.headers, key=key)
