@@ -66,7 +66,7 @@ def _socket(home: Home) -> Path:
 
 def _has_socket(home: Home) -> bool:
     # Both libpq and the server's setting take a list of places with commas between them.
-    return len(os.fsencode(_socket(home))) <= _LONGEST_SOCKET_PATH and not set(str(home.run)) & set(",\"")
+    return len(os.fsencode(_socket(home))) <= _LONGEST_SOCKET_PATH and not set(str(home.run)) & set(',"')
 
 
 def _data(home: Home) -> Path:
