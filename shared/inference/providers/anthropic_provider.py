@@ -67,7 +67,7 @@ PROVIDER: Final = AnthropicProvider()
 
 
 class _Client(Plain, AsyncAnthropic):
-    pass
+    """The library's client, with requests of ours."""
 
 
 @cache

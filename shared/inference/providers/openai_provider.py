@@ -77,7 +77,7 @@ class _Reader:
 
 
 class _Client(Plain, AsyncOpenAI):
-    pass
+    """The library's client, with requests of ours."""
 
 
 @cache
