@@ -64,7 +64,7 @@ def faulty_provider() -> Iterator[Faulty]:
     stopped = asyncio.Event()
     thread = threading.Thread(target=loop.run_until_complete, args=(main(),), daemon=True)
     thread.start()
-    if not ready.wait(10):
+    if not ready.wait(30):
         raise RuntimeError("the faulty provider did not start")
     try:
         yield told

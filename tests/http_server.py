@@ -39,7 +39,7 @@ def listening(app: ASGIApp) -> Iterator[str]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        if not server.ready.wait(10):
+        if not server.ready.wait(30):
             raise RuntimeError("the test server did not start")
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:

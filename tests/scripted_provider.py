@@ -109,7 +109,7 @@ def scripted_provider() -> Iterator[Scripted]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
     thread.start()
-    assert ready.wait(10), "the scripted provider did not start"
+    assert ready.wait(30), "the scripted provider did not start"
     try:
         yield told
     finally:

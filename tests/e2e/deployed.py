@@ -27,8 +27,8 @@ from shared.billing.model import Violation
 from shared.kernel import db, ids, settings
 from shared.kernel.caller import Caller
 from tests.e2e.tenant import ENDS, Tenant
-from tests.e2e.waiting import until
 from tests.integration.local.homes import Screen
+from tests.waiting import until
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import httpx
 
 from tests.e2e.deployed import Deployed
 from tests.e2e.tenant import success
-from tests.e2e.waiting import until
+from tests.waiting import until
 
 _LINK = re.compile(r"(https?://\S+?/account)#([a-z-]+)=(\S+)")
 

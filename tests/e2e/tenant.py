@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 
 from local.event_stream import Event, parse
-from tests.e2e.waiting import until
+from tests.waiting import until
 
 ENDS = {"run.succeeded", "run.failed", "run.cancelled"}
 

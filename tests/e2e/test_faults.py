@@ -11,7 +11,7 @@ from local.parts import POSTGRES, REDIS
 from tests.e2e.deployed import Deployed
 from tests.e2e.redelivery import Redelivery
 from tests.e2e.tenant import Tenant
-from tests.e2e.waiting import until
+from tests.waiting import until
 
 # Something that can be counted afterwards, and time to break something before its result is written down.
 EFFECT = "exec echo effect >> log; sleep 2; echo told"

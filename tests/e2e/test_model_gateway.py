@@ -12,7 +12,7 @@ from openai import OpenAI
 
 from tests.e2e.deployed import Deployed
 from tests.e2e.tenant import Tenant, success
-from tests.e2e.waiting import until
+from tests.waiting import until
 
 
 @pytest.fixture

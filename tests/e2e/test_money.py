@@ -9,7 +9,7 @@ import httpx
 from local import aws
 from tests.e2e.deployed import Deployed
 from tests.e2e.tenant import Tenant, success
-from tests.e2e.waiting import until
+from tests.waiting import until
 
 
 def operator(home: Deployed) -> httpx.Client:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.deployed import Deployed
 from tests.e2e.tenant import Tenant
-from tests.e2e.waiting import until
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

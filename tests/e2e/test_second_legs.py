@@ -8,7 +8,7 @@ from shared.kernel.caller import Caller
 from shared.runs import service as runs
 from tests.e2e.deployed import Deployed, execution_arn, functions_environment, uuid_of
 from tests.e2e.tenant import success
-from tests.e2e.waiting import until
+from tests.waiting import until
 
 
 def test_a_run_that_was_committed_and_never_started_is_started_by_the_relay(home: Deployed) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from shared.kernel import db
 from shared.kernel.caller import Caller
-from tests.e2e.waiting import until
+from tests.waiting import until
 
 
 def age(org: Caller, by: timedelta) -> None:

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -16,6 +15,7 @@ from local.parts.emulator import EMULATOR
 from local.settings import REPOSITORY, Home, read_home
 from tests.integration.fargate.ecs_account import EcsAccount
 from tests.integration.sandbox.machine import FrontDoor, Machine, RunningSandbox
+from tests.waiting import until
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +63,7 @@ def start_emulator(emulator_home: Home) -> Iterator[Callable[[], "subprocess.Pop
                     command.argv, env=dict(command.environment), cwd=command.folder, stdout=log, stderr=log
                 )
             ending.callback(_end, process)
-            _until(lambda: EMULATOR.is_ready(emulator_home), within_s=EMULATOR.ready_within_s)
+            until(lambda: EMULATOR.is_ready(emulator_home), "the emulator", within_s=EMULATOR.ready_within_s)
             return process
 
         yield start
@@ -90,7 +90,7 @@ def start_stand_in(emulator_home: Home) -> Iterator[Callable[[], "subprocess.Pop
                     [sys.executable, "-m", "local.fargate"], cwd=REPOSITORY, env=environment, stdout=log, stderr=log
                 )
             ending.callback(_end, process)
-            _until(ready.exists, within_s=30)
+            until(ready.exists, "the stand-in")
             return process
 
         yield start
@@ -112,13 +112,6 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait()
-
-
-def _until(condition: Callable[[], bool], *, within_s: float) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def _free_port() -> int:

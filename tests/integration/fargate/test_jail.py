@@ -3,7 +3,6 @@
 import os
 import socket
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -12,6 +11,7 @@ import pytest
 from local.fargate.host import CannotStartError
 from local.fargate.user_namespace import OUTSIDE_USER_ID
 from tests.integration.sandbox.machine import Machine, RunningSandbox
+from tests.waiting import until
 
 
 def test_the_jails_user_is_nobody_special(sandbox: RunningSandbox) -> None:
@@ -153,7 +153,4 @@ def _processes(argument: str) -> list[psutil.Process]:
 
 
 def _until_none(argument: str) -> None:
-    deadline = time.monotonic() + 5
-    while _processes(argument):
-        assert time.monotonic() < deadline, "processes are left over"
-        time.sleep(0.02)
+    until(lambda: not _processes(argument), "the end of all processes")

@@ -14,6 +14,7 @@ import pytest
 from local.settings import REPOSITORY, Home
 from tests.integration.fargate.ecs_account import EcsAccount
 from tests.integration.sandbox.machine import FrontDoor
+from tests.waiting import takes_less_than, until
 
 type Start = Callable[[], "subprocess.Popen[bytes]"]
 type Process = "subprocess.Popen[bytes]"
@@ -41,13 +42,20 @@ def test_a_stopped_task_is_ended_in_good_order_and_reported(
 def test_a_killed_sandbox_is_reported_within_a_second(
     ecs: EcsAccount, front: FrontDoor, stand_in: Process, emulator_home: Home
 ) -> None:
-    arn, sandbox_id = ecs.run_task()
-    front.registration(sandbox_id)
-    killed_at = time.monotonic()
-    for process in _jails(emulator_home, sandbox_id):
-        process.kill()
-    event = ecs.event(arn)
-    assert time.monotonic() - killed_at < 1.5  # a second, and what the queue takes
+    events = []
+
+    def reported_after_s() -> float:
+        arn, sandbox_id = ecs.run_task()
+        front.registration(sandbox_id)
+        killed_at = time.monotonic()
+        for process in _jails(emulator_home, sandbox_id):
+            process.kill()
+        events.append(ecs.event(arn))
+        return time.monotonic() - killed_at
+
+    assert takes_less_than(1.5, reported_after_s)  # a second, and what the queue takes
+    event = events[-1]
+    arn = event["taskArn"]
     assert (event["stopCode"], event["stoppedReason"]) == (
         "EssentialContainerExited",
         "Essential container in task exited",
@@ -85,7 +93,7 @@ def test_tasks_that_died_with_the_stand_in_are_reported_by_its_next_life(
     front.registration(sandbox_id)
     stand_in.kill()
     stand_in.wait()
-    _until(lambda: not _jails(emulator_home, sandbox_id))
+    until(lambda: not _jails(emulator_home, sandbox_id), "the end of the jail")
     stand_in = start_stand_in()
     event = ecs.event(arn)
     assert event["stoppedReason"] == "The machine's Fargate stand-in was restarted"
@@ -129,7 +137,7 @@ def test_sandboxes_survive_an_emulator_that_is_away_and_one_without_memory_ends_
     emulator = _listener(emulator_home.ports.emulator)
     emulator.kill()
     emulator.wait()
-    _until(lambda: "the emulator does not answer" in (emulator_home.logs / "fargate.log").read_text())
+    until(lambda: "the emulator does not answer" in (emulator_home.logs / "fargate.log").read_text(), "its complaint")
     assert _run(front, sandbox_id, "echo still here")["stdout"] == "still here\n"
     start_emulator()  # killed, it had written nothing down
     ecs.set_up()
@@ -198,11 +206,4 @@ def _listener(port: int) -> psutil.Process:
 
 def _stop(process: Process) -> None:
     process.send_signal(signal.SIGTERM)
-    assert process.wait(15) == 0
-
-
-def _until(condition: Callable[[], bool], within_s: float = 10) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    assert process.wait(30) == 0

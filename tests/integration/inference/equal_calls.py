@@ -118,13 +118,6 @@ def locks(redis: Redis) -> list[bytes]:
     return list(redis.scan_iter("*:lead"))
 
 
-def wait_until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 async def _main(org_id: str, prompt: str, calls: str, slow_s: str, lead_s: str) -> None:
     caller = Caller.system(UUID(org_id))
 

@@ -27,10 +27,11 @@ def test_a_killed_database_connection_costs_no_call(org: Caller, services: Servi
     budget(org, 100_000)
 
     async def killing(calls: asyncio.Future[list[Call]]) -> int:
-        killed = 0
+        killed = times = 0
         with psycopg.connect(services.superuser_url(database), autocommit=True) as superuser:
-            while not calls.done():
+            while not calls.done() and times < 4:
                 await asyncio.sleep(0.15)
+                times += 1
                 row = superuser.execute(
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -46,13 +47,13 @@ def test_a_killed_database_connection_costs_no_call(org: Caller, services: Servi
     async def slowly(n: int) -> Call:
         await asyncio.sleep(n / 50)
         attempt = Attempt(caller=org)
-        for _ in range(5):
+        for _ in range(10):
             try:
                 await attempt.open()
                 break
             except Unavailable:
                 continue
-        for _ in range(5):
+        for _ in range(10):
             try:
                 return await attempt.close(10)
             except Unavailable:

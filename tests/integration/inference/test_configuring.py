@@ -190,7 +190,7 @@ def test_a_change_during_a_look_up_is_not_lost(org: Caller, time: Time, monkeypa
     def slow(tx: db.Tx, caller: Caller) -> OrgConfig:
         found = load(tx, caller)
         read.set()
-        assert go_on.wait(10)
+        assert go_on.wait(30)
         return found
 
     monkeypatch.setattr(config_store, "load", slow)
@@ -222,7 +222,7 @@ def test_one_who_goes_away_takes_nothing_from_the_others(org: Caller, monkeypatc
     go_on, load = threading.Event(), config_store.load
 
     def slow(tx: db.Tx, caller: Caller) -> OrgConfig:
-        assert go_on.wait(10)
+        assert go_on.wait(30)
         return load(tx, caller)
 
     monkeypatch.setattr(config_store, "load", slow)

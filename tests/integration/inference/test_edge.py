@@ -27,6 +27,7 @@ from shared.kernel.limiting import Counted
 from shared.kernel.rates import Rate
 from tests.fake_gateway import ANSWER, FakeGateway
 from tests.http_server import listening
+from tests.waiting import until
 
 CHAT = "/v1/chat/completions"
 RESPONSES = "/v1/responses"
@@ -222,7 +223,7 @@ def test_a_key_without_the_scope_is_refused(
     assert gateway.asked == []
 
 
-def test_a_key_is_looked_up_once_in_five_seconds_however_many_ask(
+def test_a_key_is_looked_up_once_in_a_while_however_many_ask(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[str | None] = []
@@ -234,6 +235,7 @@ def test_a_key_is_looked_up_once_in_five_seconds_however_many_ask(
         return real(header)
 
     monkeypatch.setattr(identity, "authenticate", look)
+    monkeypatch.setattr(callers, "_KEPT_S", 60.0)
     with ThreadPoolExecutor(8) as many:
         answers = list(many.map(lambda _: client.post(CHAT, json=HELLO).status_code, range(16)))
     assert answers == [200] * 16
@@ -374,7 +376,7 @@ class TestIdempotency:
         body = HELLO | {"stream": stream}
         with ThreadPoolExecutor(1) as other:
             slow = other.submit(client.post, CHAT, json=body, headers=self.KEY)
-            _settles(lambda: bool(gateway.asked))
+            until(lambda: gateway.asked, "the call")
             assert error_of(client.post(CHAT, json=body, headers=self.KEY)) == (409, "idempotency_in_flight")
             assert slow.result().status_code == 200
         assert len(gateway.asked) == 1
@@ -474,12 +476,12 @@ class TestCounting:
         self, client: httpx.Client, gateway: FakeGateway, org: Caller
     ) -> None:
         client.post(CHAT, json=HELLO)
-        _settles(lambda: counted_calls(org) == 0)
+        until(lambda: counted_calls(org) == 0, "the count")
         client.post(CHAT, json={})
         client.get("/v1/models")
         gateway.known.request_counted = False
         client.post(CHAT, json=HELLO)
-        _settles(lambda: counted_calls(org) == 3)
+        until(lambda: counted_calls(org) == 3, "the count")
 
     def test_our_faults_and_rate_limits_are_not_counted(
         self, client: httpx.Client, gateway: FakeGateway, org: Caller
@@ -490,11 +492,4 @@ class TestCounting:
             client.post(CHAT, json=HELLO)
         gateway.answer = BudgetExceeded("no")
         client.post(CHAT, json=HELLO)
-        _settles(lambda: counted_calls(org) == 1)
-
-
-def _settles(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        until(lambda: counted_calls(org) == 1, "the count")

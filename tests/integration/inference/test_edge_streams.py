@@ -24,6 +24,7 @@ from shared.kernel.http import handler_of
 from tests.api_gateway import Answer
 from tests.fake_gateway import FakeGateway, chunk
 from tests.http_server import listening
+from tests.waiting import takes_less_than, until
 
 CHAT = "/v1/chat/completions"
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "stream": True}
@@ -163,22 +164,33 @@ def test_whoever_hangs_up_stops_the_answer_at_once(
 ) -> None:
     gateway.chunks = chunks
     body = HELLO if path == CHAT else {"input": "hello", "stream": True}
-    with client.stream("POST", path, json=body) as answer:
-        next(answer.iter_raw())
-    hung_up = time.monotonic()
-    assert _closed(gateway) - hung_up < 0.1
+
+    def stopped_after_s() -> float:
+        gateway.closed_at = None
+        with client.stream("POST", path, json=body) as answer:
+            next(answer.iter_raw())
+        hung_up = time.monotonic()
+        return _closed(gateway) - hung_up
+
+    assert takes_less_than(0.1, stopped_after_s)
 
 
 def test_whoever_hangs_up_before_the_first_chunk_stops_the_call_too(url: str, gateway: FakeGateway, key: str) -> None:
     gateway.delay_s = NEVER
     body = json.dumps(HELLO).encode()
     address = urlsplit(url)
-    with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
-        head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: {len(body)}\r\n\r\n"
-        connection.sendall(head.encode() + body)
-        _until(lambda: bool(gateway.asked))
-    hung_up = time.monotonic()
-    assert _closed(gateway) - hung_up < 0.1
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: {len(body)}\r\n\r\n"
+
+    def stopped_after_s() -> float:
+        gateway.asked.clear()
+        gateway.closed_at = None
+        with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
+            connection.sendall(head.encode() + body)
+            until(lambda: gateway.asked, "the call")
+        hung_up = time.monotonic()
+        return _closed(gateway) - hung_up
+
+    assert takes_less_than(0.1, stopped_after_s)
 
 
 def test_a_key_of_repetition_is_given_back_by_whoever_hangs_up(client: httpx.Client, gateway: FakeGateway) -> None:
@@ -191,7 +203,7 @@ def test_a_key_of_repetition_is_given_back_by_whoever_hangs_up(client: httpx.Cli
     def again() -> bool:
         return client.post(CHAT, json=HELLO, headers={"idempotency-key": "k"}).status_code == 200
 
-    _until(again)
+    until(again, "the key of repetition")
 
 
 def test_who_waits_for_a_whole_answer_and_hangs_up_has_it_made_all_the_same(
@@ -202,7 +214,7 @@ def test_who_waits_for_a_whole_answer_and_hangs_up_has_it_made_all_the_same(
         httpx.post(
             f"{url}{CHAT}", json=HELLO | {"stream": False}, headers={"authorization": f"Bearer {key}"}, timeout=0.1
         )
-    _until(lambda: gateway.completed == 1)
+    until(lambda: gateway.completed == 1, "the whole answer")
 
 
 def test_behind_api_gateway_a_stream_comes_in_one_piece(
@@ -217,13 +229,4 @@ def test_behind_api_gateway_a_stream_comes_in_one_piece(
 
 
 def _closed(gateway: FakeGateway) -> float:
-    _until(lambda: gateway.closed_at is not None)
-    assert gateway.closed_at is not None
-    return gateway.closed_at
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    return until(lambda: gateway.closed_at, "the end of the call")

@@ -26,7 +26,7 @@ from tests.services import Services
 
 KEY = "acme:provider:model"
 # Open for so long, and then one call in as long a time.
-OPEN_MS, PROBE_MS = 150, 100
+OPEN_MS, PROBE_MS = 400, 300
 ROUTE = Route(name="model", candidates=(Candidate(model="model"),), max_attempts=1)
 
 
@@ -268,7 +268,8 @@ def test_the_breaker_opens_on_each_kind_of_failure_half_opens_and_closes(
     faulty: Faulty, fault: str, streamed: bool
 ) -> None:
     async def main() -> None:
-        model = target(faulty, "model", timeout_s=0.1)
+        well = target(faulty, "model")
+        model = replace(well, timeout_s=0.1 if fault == "hang" else None)
         faulty.does["model"] = fault
         for _ in range(5):
             assert (await asked([model], streamed=streamed, route=ROUTE)).error is not None
@@ -279,8 +280,8 @@ def test_the_breaker_opens_on_each_kind_of_failure_half_opens_and_closes(
 
         faulty.does.clear()
         await asyncio.sleep(OPEN_MS / 1000 + 0.01)
-        assert (await asked([model], streamed=streamed, route=ROUTE)).error is None
-        ended = await asked([model], streamed=streamed, route=ROUTE)
+        assert (await asked([well], streamed=streamed, route=ROUTE)).error is None
+        ended = await asked([well], streamed=streamed, route=ROUTE)
         assert ended.error is None
         assert health.board.health(model.key).breaker is BreakerState.CLOSED
 

@@ -20,6 +20,7 @@ from shared.kernel.errors import RateLimited, RateLimiterUnavailable
 from shared.kernel.rates import RateKind
 from tests.integration.inference.equal_calls import entry_of, key_of
 from tests.services import Services
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -202,7 +203,7 @@ def test_one_of_equal_calls_leads_unless_the_entry_is_fresh(caller: Caller, redi
     key = key_of(caller.org_id, "Hello")
     batch = [Asked(caller=caller, limited=False, cache_key=key, read=True, lead=True, lead_s=40)] * 5
     assert [one.leads for one in looks(*batch)].count(True) == 1
-    assert 39_000 < redis.pttl(flights.lock_key(key)) <= 40_000
+    assert 30_000 < redis.pttl(flights.lock_key(key)) <= 40_000
     assert not any(one.leads for one in looks(*batch))
     asyncio.run(caching.put(key, entry_of("Hi"), 300))
     assert not any(one.leads for one in looks(*batch))
@@ -235,9 +236,7 @@ def test_who_leads_never_has_a_fresh_entry_however_the_clocks_differ(
     time.sleep(1.1)
     looked = look(caller, limited=False, cache_key=key, read=True, lead=True, fresh_s=1)
     assert (looked.entry is not None, looked.leads) == (True, False)
-    deadline = time.monotonic() + 5
-    while redis.exists(flights.lock_key(key)):
-        assert time.monotonic() < deadline
+    until(lambda: not redis.exists(flights.lock_key(key)), "the end of the lead")
 
 
 def test_a_key_of_the_wrong_type_harms_nobody_else(caller: Caller, redis: Redis) -> None:
@@ -270,15 +269,20 @@ def test_without_redis_nothing_is_known_and_nothing_waits(caller: Caller, servic
         unlimited.counted.admit(spends=True)
         # Within this worker one leads all the same.
         assert (unlimited.reached, unlimited.leads) == (False, number == 0)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
 
 
-def test_a_redis_that_hangs_holds_calls_up_once(caller: Caller, redis: Redis) -> None:
+def test_a_redis_that_hangs_holds_calls_up_once(caller: Caller, services: Services) -> None:
     assert look(caller).reached
-    redis.client_pause(1_500, all=True)
-    began = time.monotonic()
-    batches = [looks(*[Asked(caller=caller, limited=True)] * 64) for _ in range(5)]
-    assert time.monotonic() - began < 1.2
+    hanging = services.redis.process()
+    hanging.suspend()
+    try:
+        began = time.monotonic()
+        batches = [looks(*[Asked(caller=caller, limited=True)] * 64) for _ in range(40)]
+        # Forty waits would take ten seconds.
+        assert time.monotonic() - began < 5
+    finally:
+        hanging.resume()
     assert not any(looked.reached for batch in batches for looked in batch)
 
 

@@ -26,6 +26,7 @@ from shared.kernel.pagination import Slice
 from shared.usage import service as usage
 from tests.model_provider import Provider
 from tests.services import Services
+from tests.waiting import until
 
 HELLO = ChatRequest(messages=[{"role": "user", "content": "Tell me a story."}])
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "runyard-offline"}
@@ -175,7 +176,7 @@ def test_a_reader_who_goes_away_stops_the_provider_and_pays_what_was_produced(
         for _ in range(5):
             await anext(streaming.chunks)
         await streaming.chunks.aclose()
-        assert await asyncio.to_thread(stopped.wait, 5)
+        assert await asyncio.to_thread(stopped.wait, 30)
 
     run(read())
 
@@ -208,7 +209,7 @@ def test_a_reader_who_is_cancelled_in_mid_read_pays_the_same(funded: Caller, pro
         with pytest.raises(asyncio.CancelledError):
             await reading
         await streaming.chunks.aclose()
-        assert await asyncio.to_thread(stopped.wait, 5)
+        assert await asyncio.to_thread(stopped.wait, 30)
 
     run(read())
 
@@ -310,7 +311,7 @@ def test_a_reader_who_never_read_leaves_nothing_held_and_nobody_speaking(funded:
     async def read() -> None:
         streaming = await gateway.stream(asked, Trace())
         await streaming.chunks.aclose()
-        assert await asyncio.to_thread(stopped.wait, 5)
+        assert await asyncio.to_thread(stopped.wait, 30)
 
     run(read())
 
@@ -335,10 +336,7 @@ def test_what_was_read_while_postgres_was_gone_is_paid_once_it_is_back(
         with pytest.raises(Unavailable):
             await drained(streaming)
         await asyncio.to_thread(services.postgres.start)
-        for _ in range(100):
-            if not passage._closings:
-                break
-            await asyncio.sleep(0.1)
+        await asyncio.to_thread(until, lambda: not passage._closings, "the last closing")
 
     run(read())
 

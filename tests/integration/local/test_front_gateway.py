@@ -17,6 +17,7 @@ from local.passwords import read_passwords
 from local.settings import LOOPBACK, REPOSITORY, Home
 from tests.integration.local.homes import new_home
 from tests.integration.local.serving import served, tell_front
+from tests.waiting import takes_less_than
 
 CHAT = "/v1/chat/completions"
 # What a client may notice of the door when it goes away.
@@ -71,7 +72,7 @@ class Upstream:
 
     def left_within(self, moment: float) -> float:
         """Return how many seconds after the moment the client was known to have gone."""
-        assert self.left.wait(5), "nobody was told that the client had gone"
+        assert self.left.wait(30), "nobody was told that the client had gone"
         self.left.clear()
         return self.left_at - moment
 
@@ -202,12 +203,13 @@ def test_a_client_that_leaves_a_stream_is_known_to_have_gone_at_once(
 ) -> None:
     upstream = upstreams[who]
     upstream.answer = upstream.streams_and_waits
-    took = []
-    for _ in range(3):  # a busy machine slows some, but not the fastest
+
+    def known_after_s() -> float:
         with client.stream("POST", path, json={}) as response:
             assert next(response.iter_raw()) == b"data: first\n\n"
-        took.append(upstream.left_within(time.monotonic()))
-    assert min(took) < SOON_S
+        return upstream.left_within(time.monotonic())
+
+    assert takes_less_than(SOON_S, known_after_s)
 
 
 @pytest.mark.parametrize(("path", "who"), [(CHAT, "gateway"), ("/v1/runs", "api")])
@@ -219,14 +221,15 @@ def test_a_client_that_leaves_before_the_answer_is_known_to_have_gone_at_once(
     upstream = upstreams[who]
     upstream.answer = upstream.waits
     length = b"content-length: %d\r\n" % len(body) if body else b""
-    took = []
-    for _ in range(3):
+
+    def known_after_s() -> float:
         upstream.asked.clear()
         with socket.create_connection((LOOPBACK, home.ports.front)) as connection:
             connection.sendall(b"POST %s HTTP/1.1\r\nhost: x\r\n%s\r\n%s" % (path.encode(), length, body))
-            assert upstream.asked.wait(5)
-        took.append(upstream.left_within(time.monotonic()))
-    assert min(took) < SOON_S
+            assert upstream.asked.wait(30)
+        return upstream.left_within(time.monotonic())
+
+    assert takes_less_than(SOON_S, known_after_s)
 
 
 @pytest.mark.usefixtures("client")

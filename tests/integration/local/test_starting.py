@@ -124,7 +124,7 @@ def test_what_ignores_the_request_to_end_is_killed_after_its_grace(home: Home) -
         assert child.stdout is not None
         child.stdout.readline()
         assert not processes.stop(psutil.Process(child.pid), with_signal=signal.SIGTERM, grace_s=0.1)
-        assert child.wait(5) == -signal.SIGKILL
+        assert child.wait(30) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("value", ["99x", "80", "70000"])

@@ -13,6 +13,7 @@ from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionMes
 from pydantic import BaseModel, Field
 
 from local.offline_model import tokens
+from tests.waiting import takes_less_than
 
 MODEL = "runyard-offline"
 QUESTION = "What is the tallest mountain on the whole of this planet, and who climbed it first?"
@@ -47,8 +48,8 @@ def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(client: OpenAI) -
         client.chat.completions.create(model=MODEL, messages=MESSAGES)
         return time.perf_counter() - started
 
-    # A delayed ACK costs 40 ms on every call; a busy machine slows some calls, but not the fastest of 20.
-    assert min(seconds_of_one_call() for _ in range(20)) < 0.035
+    # A delayed ACK costs 40 ms on every call.
+    assert takes_less_than(0.035, seconds_of_one_call, tries=20)
 
 
 def test_usage_follows_the_stated_rule(client: OpenAI) -> None:

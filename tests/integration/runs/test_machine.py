@@ -120,7 +120,7 @@ def test_a_step_held_by_another_worker_is_left_to_it(org: Caller, queued: Queued
         other.join(0.01)
     with pytest.raises(StepBusy):
         machine.think(org, run_id, 1, worker="second")
-    provider.gate.wait(10)
+    provider.gate.wait(30)
     other.join()
     assert machine.think(org, run_id, 1, worker="second") == []
 

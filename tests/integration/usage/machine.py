@@ -13,8 +13,8 @@ from typing import Any
 from functions.steps import aggregate_org, conclude_aggregation, list_orgs
 from infra_cdk.stacks.usage import DEFINITION
 from tests.api_gateway import Context
-from tests.e2e.waiting import until
 from tests.emulator import Emulator
+from tests.waiting import until
 
 _HANDLERS = {
     "ListOrgs": list_orgs.handler,

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -20,13 +21,13 @@ from shared.kernel.caller import Caller
 from shared.usage import aggregation, days
 from shared.usage.aggregation import Job
 from tests.api_gateway import Context
-from tests.e2e.waiting import until
 from tests.emulator import Emulator
 from tests.integration.local.homes import Screen
 from tests.integration.usage import aggregating
 from tests.integration.usage.machine import Machine, deployed
 from tests.integration.usage.metered import event_of, forge, record, used
 from tests.services import Services
+from tests.waiting import until
 
 NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)
 
@@ -222,24 +223,53 @@ def test_a_job_that_makes_no_sense_fails_at_once_and_says_why(machine: Machine, 
     assert len(machine.called) == 1
 
 
-def test_an_aggregation_killed_again_and_again_comes_to_the_same(org: Caller) -> None:
+@contextmanager
+def held_up(superuser: str, day: date) -> Iterator[None]:
+    """Whoever adds up this day waits in the middle of it, from the start of the block to its end."""
+    with psycopg.connect(superuser, autocommit=True) as held, psycopg.connect(superuser, autocommit=True) as other:
+        held.execute("SELECT pg_advisory_lock(1)")
+        other.execute(
+            "CREATE OR REPLACE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$"
+        )
+        other.execute(
+            f"CREATE TRIGGER held_up BEFORE INSERT ON usage_daily FOR EACH ROW "
+            f"WHEN (NEW.day = '{day}') EXECUTE FUNCTION wait()".encode()
+        )
+        yield
+        held.execute("SELECT pg_advisory_unlock(1)")
+        # Only once the transaction that waited has ended.
+        other.execute("DROP TRIGGER held_up ON usage_daily")
+
+
+def somebody_waits(superuser: str) -> bool:
+    with psycopg.connect(superuser, autocommit=True) as connection:
+        found = connection.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        return found.fetchone() is not None
+
+
+def test_an_aggregation_killed_again_and_again_comes_to_the_same(
+    org: Caller, services: Services, database: str
+) -> None:
+    expected = {(NOON - timedelta(days=n)).date(): 5 * n + 10 for n in reversed(range(20))}
     with db.tenant(org) as tx:
-        for n in range(200):
+        for n in range(20):
             record(tx, org, [event_of(NOON - timedelta(days=n, minutes=minute), n + minute) for minute in range(5)])
         as_of = days.watermark(tx).now
     event = {"org_id": str(org.org_id), "as_of": as_of.isoformat(), "since": None, "until": None}
-    for days_until_killed in (1, 60, 150):
-        process = subprocess.Popen([sys.executable, "-m", aggregating.__name__, json.dumps(event)])
-        with process:
-            until(lambda n=days_until_killed: len(added_up(org)) >= n, "some days")  # type: ignore[misc]
+    superuser = services.superuser_url(database)
+    for days_until_killed in (0, 1, 12, 19):
+        with (
+            held_up(superuser, list(expected)[days_until_killed]),
+            subprocess.Popen([sys.executable, "-m", aggregating.__name__, json.dumps(event)]) as process,
+        ):
+            until(lambda: somebody_waits(superuser), "the day to be killed on")
             process.kill()
-        assert len(added_up(org)) < 200
+        assert list(added_up(org).items()) == list(expected.items())[:days_until_killed]
         with db.tenant(org) as tx:
             assert days.watermark(tx).added_until is None
     aggregate_org.handler(event, Context())
-    assert added_up(org) == {
-        (NOON - timedelta(days=n)).date(): sum(n + minute for minute in range(5)) for n in range(200)
-    }
+    assert added_up(org) == expected
     with db.tenant(org) as tx:
         assert days.watermark(tx).added_until == as_of
 

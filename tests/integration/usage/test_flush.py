@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,6 +27,7 @@ from shared.usage.model import NewEvent, UsageEvent, UsageKind
 from tests.api_gateway import Answer, Context
 from tests.people import joined
 from tests.services import Services
+from tests.waiting import until
 
 type Call = Callable[..., Answer]
 NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -85,13 +85,6 @@ def record(caller: Caller, source: str, *, quantity: int = 100, at: datetime = N
             occurred_at=at,
             dimensions={},
         )
-
-
-def until(condition: Callable[[], bool], *, within_s: float = 20) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_what_was_counted_in_a_window_becomes_one_event_for_each_actor(
@@ -177,7 +170,10 @@ def test_who_closes_a_window_waits_for_whoever_is_closing_it(
                 late.execute("INSERT INTO api_calls VALUES (%s, %s, %s, NULL, 4, 10)", [org.org_id, NOON, org.actor_id])
             second = pool.submit(flush_usage.close_windows, before, org.org_id)
             with psycopg.connect(services.superuser_url(database), autocommit=True) as connection:
-                until(lambda: connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchone() is not None)
+                until(
+                    lambda: connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchone() is not None,
+                    "somebody who waits",
+                )
             billing.meter(tx, org, taken)
         assert second.result() == 1
     assert [event.quantity for event in events(org)] == [1, 10]

@@ -21,13 +21,13 @@ class Bakery:
     def bake(self, lane: Hashable, items: list[str]) -> list[str | Exception]:
         self.batches.append((lane, items))
         self.begun.release()
-        assert self.open.wait(10)
+        assert self.open.wait(30)
         if self.poison in items:
             raise RuntimeError(f"{self.poison} is poison")
         return [ValueError(item) if item.startswith("bad") else f"{lane}:{item}" for item in items]
 
     async def has_begun(self) -> None:
-        assert await asyncio.to_thread(self.begun.acquire, timeout=10)
+        assert await asyncio.to_thread(self.begun.acquire, timeout=30)
 
 
 def test_what_comes_while_a_batch_is_under_way_goes_together_in_the_next() -> None:

@@ -23,7 +23,7 @@ def test_every_thread_finds_the_same_loop_in_a_thread_of_its_own() -> None:
 
 
 def test_work_of_several_threads_runs_at_once() -> None:
-    arrived = threading.Barrier(4, timeout=10)
+    arrived = threading.Barrier(4, timeout=30)
 
     async def meet() -> int:
         return await asyncio.to_thread(arrived.wait)
