@@ -115,10 +115,11 @@ fmt: install ## Format, and fix what can be fixed.
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
 
-# Two workers: what shares a home or a synthesised app stays together (tests/scheduling.py).
+# Three workers, for half of the time a test waits: what shares a home or a synthesised app stays together
+# (tests/scheduling.py).
 test: check layers ## check, then every test: make test only="-k words" runs some of them.
 	@$(PYTHON) -m tests.contract.clients.install
-	$(PYTHON) -m pytest -n 2 --dist loadscope $(if $(only),$(only),--cov --cov-report=term:skip-covered)
+	$(PYTHON) -m pytest -n 3 --dist loadscope $(if $(only),$(only),--cov --cov-report=term:skip-covered)
 
 security: install ## Try every route and every table as somebody who may not.
 	@$(PYTHON) -m tests.security

@@ -4,12 +4,13 @@ import asyncio
 import json
 import socket
 import struct
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from tests.byte_server import byte_server
 
 CHUNKS: Final = ["Once", " upon", " a", " time."]
 _HEAD: Final = {"id": "chatcmpl-1", "created": 1_700_000_000}
@@ -46,32 +47,10 @@ class Faulty:
 @contextmanager
 def faulty_provider() -> Iterator[Faulty]:
     """Run one in a thread of this process, on a free port of the loopback."""
-    told, ready, loop = Faulty(), threading.Event(), asyncio.new_event_loop()
-
-    async def serve() -> None:
-        server = await asyncio.start_server(lambda r, w: _connection(told, r, w), "127.0.0.1", 0, limit=2**26)
-        told.port = server.sockets[0].getsockname()[1]
+    told = Faulty()
+    with byte_server(lambda reader, writer: _connection(told, reader, writer)) as told.port:
         told.url = f"http://127.0.0.1:{told.port}/v1"
-        ready.set()
-        async with server:
-            await stopped.wait()
-
-    async def main() -> None:
-        await serve()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-
-    stopped = asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, args=(main(),), daemon=True)
-    thread.start()
-    if not ready.wait(30):
-        raise RuntimeError("the faulty provider did not start")
-    try:
         yield told
-    finally:
-        loop.call_soon_threadsafe(stopped.set)
-        thread.join(10)
-        loop.close()
 
 
 async def _connection(told: Faulty, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

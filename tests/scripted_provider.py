@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.byte_server import byte_server
+
 HANG = object()
 
 
@@ -94,28 +96,10 @@ def _head(status: int, headers: dict[str, str]) -> bytes:
 @contextmanager
 def scripted_provider() -> Iterator[Scripted]:
     """Run one in a thread of this process, on a free port of the loopback."""
-    told, ready = Scripted(), threading.Event()
-    loop = asyncio.new_event_loop()
-    stopped = asyncio.Event()
-
-    async def serve() -> None:
-        server = await asyncio.start_server(lambda r, w: _connection(told, r, w), "127.0.0.1", 0, limit=2**26)
-        told.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        ready.set()
-        async with server:
-            await stopped.wait()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                task.cancel()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
-    thread.start()
-    assert ready.wait(30), "the scripted provider did not start"
-    try:
+    told = Scripted()
+    with byte_server(lambda reader, writer: _connection(told, reader, writer)) as port:
+        told.url = f"http://127.0.0.1:{port}"
         yield told
-    finally:
-        loop.call_soon_threadsafe(stopped.set)
-        thread.join(10)
-        loop.close()
 
 
 async def _connection(told: Scripted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -71,7 +71,8 @@ def test_different_requests_do_not_wait_for_each_other(caller: Caller) -> None:
         return f"answer {await at_work.wait()}"
 
     async def all_of_them() -> list[str]:
-        return await asyncio.gather(*(answered(caller, f"Hello {number}", work) for number in range(10)))
+        async with asyncio.timeout(30):
+            return await asyncio.gather(*(answered(caller, f"Hello {number}", work) for number in range(10)))
 
     assert len(set(asyncio.run(all_of_them()))) == 10
 
