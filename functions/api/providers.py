@@ -31,7 +31,7 @@ Admin = Annotated[Caller, Depends(require("inference:admin"))]
 
 @router.post("/providers", status_code=201)
 def create_provider(body: CreateProvider, caller: Admin, once: Annotated[Once, Depends(once)]) -> ProviderOut:
-    given = body.model_dump() | {"models": tuple(body.models)}
+    given = body.model_dump() | {"models": tuple(body.models), "parameters": tuple(body.parameters)}
     with db.tenant(caller) as tx:
         once.reserve(tx)
         made = accounts.begin_account(tx, caller, **given)
@@ -65,9 +65,15 @@ def get_provider(provider_id: ProviderId, caller: Reader) -> ProviderOut:
 
 @router.patch("/providers/{provider_id}")
 def update_provider(provider_id: ProviderId, body: UpdateProvider, caller: Admin) -> ProviderOut:
-    models = None if body.models is None else tuple(body.models)
     with changing(caller) as tx:
-        found = accounts.update_account(tx, caller, provider_id=provider_id, models=models, enabled=body.enabled)
+        found = accounts.update_account(
+            tx,
+            caller,
+            provider_id=provider_id,
+            models=None if body.models is None else tuple(body.models),
+            parameters=None if body.parameters is None else tuple(body.parameters),
+            enabled=body.enabled,
+        )
         return ProviderOut.of(found)
 
 

@@ -34,6 +34,7 @@ def begin_account(
     base_url: str,
     region: str,
     models: tuple[str, ...],
+    parameters: tuple[str, ...],
     enabled: bool,
     api_key: str | None,
 ) -> Account:
@@ -63,6 +64,7 @@ def begin_account(
         base_url=base_url.rstrip("/"),
         region=region,
         models=models,
+        parameters=parameters,
         secret="" if api_key is None else secret_of(settings.provider_secrets().prefix, caller.org_id, provider_id),
         key_hint="",
         enabled=enabled and api_key is None,
@@ -89,11 +91,17 @@ def get_account(tx: Tx, provider_id: UUID, *, lock: bool = False) -> Account:
 
 
 def update_account(
-    tx: Tx, caller: Caller, *, provider_id: UUID, models: tuple[str, ...] | None, enabled: bool | None
+    tx: Tx,
+    caller: Caller,
+    *,
+    provider_id: UUID,
+    models: tuple[str, ...] | None,
+    parameters: tuple[str, ...] | None,
+    enabled: bool | None,
 ) -> Account:
     """Change what is given; raise `ProviderWithoutKey`."""
     before = get_account(tx, provider_id, lock=True)
-    after = before.changed(models=models, enabled=enabled)
+    after = before.changed(models=models, parameters=parameters, enabled=enabled)
     store.update(tx, after)
     _record(tx, caller, "provider.update", provider_id, old=before.described(), new=after.described())
     return get_account(tx, provider_id)

@@ -65,6 +65,7 @@ class Account:
     base_url: str
     region: str
     models: tuple[str, ...]
+    parameters: tuple[str, ...]
     secret: str
     key_hint: str
     enabled: bool
@@ -81,13 +82,20 @@ class Account:
         """Tell whether its creation was cut short before its key was stored, and nobody is at it any more."""
         return self.lacks_key and now - self.updated_at > _GIVEN_UP_AFTER
 
-    def changed(self, *, models: tuple[str, ...] | None, enabled: bool | None) -> Self:
+    def changed(
+        self,
+        *,
+        models: tuple[str, ...] | None = None,
+        parameters: tuple[str, ...] | None = None,
+        enabled: bool | None = None,
+    ) -> Self:
         """Return it with what is given changed; raise `ProviderWithoutKey`."""
         if enabled and self.lacks_key:
             raise ProviderWithoutKey("This provider's key was never stored; rotate it first.")
         return replace(
             self,
             models=self.models if models is None else models,
+            parameters=self.parameters if parameters is None else parameters,
             enabled=self.enabled if enabled is None else enabled,
         )
 
@@ -110,6 +118,7 @@ class Account:
             region=self.region,
             secret_arn=self.secret,
             models=frozenset(self.models),
+            parameters=frozenset(self.parameters),
             own=own,
         )
 
@@ -121,6 +130,7 @@ class Account:
             "base_url": self.base_url,
             "region": self.region,
             "models": list(self.models),
+            "parameters": list(self.parameters),
             "enabled": self.enabled,
             "rotated_at": None if self.rotated_at is None else self.rotated_at.isoformat(),
         }

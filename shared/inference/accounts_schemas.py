@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from shared.inference.accounts_model import Account
 from shared.inference.config import ProviderKind
 from shared.inference.policy import BreakerState, Health
+from shared.inference.schemas import CHAT_PARAMETERS
 from shared.kernel.fields import Input, Output, ProviderId
 
 ApiKey = Annotated[
@@ -20,6 +21,23 @@ Models = Annotated[
     Field(
         max_length=500, description="Those that are found here by their plain names; all others by `provider/model`."
     ),
+]
+
+
+def _beyond_openai(names: list[str]) -> list[str]:
+    if known := CHAT_PARAMETERS & set(names):
+        raise ValueError(f"every provider is given {min(known)}; list what OpenAI's API has none of.")
+    return names
+
+
+Parameters = Annotated[
+    list[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]],
+    Field(
+        max_length=50,
+        description="Parameters that requests may carry to it, as they are, although OpenAI's API has none of them.",
+        examples=[["top_k", "chat_template_kwargs"]],
+    ),
+    AfterValidator(_beyond_openai),
 ]
 
 
@@ -43,6 +61,7 @@ class CreateProvider(Input):
     ] = ""
     region: Annotated[str, Field(pattern=r"^([a-z]{2}(-[a-z]+)+-\d{1,2})?$", description="With `bedrock`.")] = ""
     models: Models = []
+    parameters: Parameters = []
     enabled: bool = True
     api_key: Annotated[ApiKey | None, Field(description="None for servers that take no key.")] = None
 
@@ -51,6 +70,7 @@ class UpdateProvider(Input):
     """What is left out stays as it is. Its address stays for good: a key is sent nowhere but where it was meant for."""
 
     models: Models | None = None
+    parameters: Parameters | None = None
     enabled: bool | None = None
 
 
@@ -66,6 +86,7 @@ class ProviderOut(Output):
     base_url: str
     region: str
     models: list[str]
+    parameters: list[str]
     enabled: bool
     key_hint: str = Field(description="The last four characters of its key, if it is long enough.", examples=["f3Qa"])
     created_by: str = Field(examples=["user_01h455vb4pex5vsknk084sn02q"])
@@ -82,6 +103,7 @@ class ProviderOut(Output):
             base_url=account.base_url,
             region=account.region,
             models=list(account.models),
+            parameters=list(account.parameters),
             enabled=account.enabled,
             key_hint=account.key_hint,
             created_by=account.created_by,

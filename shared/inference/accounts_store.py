@@ -11,15 +11,15 @@ from shared.kernel.db import Row, Tx
 from shared.kernel.pagination import Slice
 
 _COLUMNS: LiteralString = """
-    id, name, kind, base_url, region, models, secret_arn, key_hint, enabled, created_by, created_at, updated_at,
-    rotated_at
+    id, name, kind, base_url, region, models, parameters, secret_arn, key_hint, enabled, created_by, created_at,
+    updated_at, rotated_at
 """
 INSERT: LiteralString = """
-    INSERT INTO inference_providers (id, org_id, name, kind, base_url, region, models, secret_arn, key_hint, enabled,
-                                     created_by, created_at, updated_at, rotated_at)
+    INSERT INTO inference_providers (id, org_id, name, kind, base_url, region, models, parameters, secret_arn, key_hint,
+                                     enabled, created_by, created_at, updated_at, rotated_at)
     VALUES (%(id)s, current_setting('app.current_org_id')::uuid, %(name)s, %(kind)s, %(base_url)s, %(region)s,
-            %(models)s, %(secret)s, %(key_hint)s, %(enabled)s, %(created_by)s, %(created_at)s, %(updated_at)s,
-            %(rotated_at)s)
+            %(models)s, %(parameters)s, %(secret)s, %(key_hint)s, %(enabled)s, %(created_by)s, %(created_at)s,
+            %(updated_at)s, %(rotated_at)s)
 """
 LIST: LiteralString = f"""
     SELECT {_COLUMNS} FROM inference_providers
@@ -32,8 +32,8 @@ LOCK: LiteralString = FIND + " FOR UPDATE"
 LOCK_NAMED: LiteralString = f"SELECT {_COLUMNS} FROM inference_providers WHERE name = %(name)s FOR UPDATE"
 UPDATE: LiteralString = """
     UPDATE inference_providers
-       SET models = %(models)s, key_hint = %(key_hint)s, enabled = %(enabled)s, rotated_at = %(rotated_at)s,
-           updated_at = now()
+       SET models = %(models)s, parameters = %(parameters)s, key_hint = %(key_hint)s, enabled = %(enabled)s,
+           rotated_at = %(rotated_at)s, updated_at = now()
      WHERE id = %(id)s
  RETURNING updated_at
 """
@@ -102,6 +102,7 @@ def route_with(tx: Tx, name: str) -> str | None:
 def _changing(account: Account) -> dict[str, object]:
     return {
         "models": list(account.models),
+        "parameters": list(account.parameters),
         "key_hint": account.key_hint,
         "enabled": account.enabled,
         "rotated_at": account.rotated_at,
@@ -114,5 +115,6 @@ def _account(row: Row) -> Account:
         secret=given.pop("secret_arn"),
         kind=ProviderKind(given.pop("kind")),
         models=tuple(given.pop("models")),
+        parameters=tuple(given.pop("parameters")),
         **given,
     )

@@ -40,7 +40,7 @@ class ModelHealth:
 
 def account_to_check(tx: Tx, provider_id: UUID) -> Account:
     """Return the provider; raise `NotFound`, and `ProviderWithoutKey` when its key was never stored."""
-    return accounts.get_account(tx, provider_id).changed(models=None, enabled=True)
+    return accounts.get_account(tx, provider_id).changed(enabled=True)
 
 
 async def check(account: Account, *, own: bool) -> Checked:

@@ -22,7 +22,8 @@ class ProviderAccount:
     """A provider and the account to ask it with. `own`: the tenant's, whose tokens the platform doesn't charge.
 
     `secret_arn` is where its key is; empty for Bedrock under the platform's own role, and for servers without keys.
-    `models` are those that a plain model name finds here. `owner` is the org whose it is, of a tenant's own.
+    `models` are those that a plain model name finds here. `parameters` are those that it may be given although OpenAI
+    has none of that name. `owner` is the org whose it is, of a tenant's own.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ProviderAccount:
     region: str = ""
     secret_arn: str = ""
     models: frozenset[str] = frozenset()
+    parameters: frozenset[str] = frozenset()
     own: bool = False
     owner: str = ""
 

@@ -16,10 +16,10 @@ from shared.kernel.db import Row, Tx
 
 ROUTES: LiteralString = "SELECT name, policy FROM inference_routes"
 PROVIDERS: LiteralString = """
-    SELECT name, kind, base_url, region, models, secret_arn FROM inference_providers WHERE enabled
+    SELECT name, kind, base_url, region, models, parameters, secret_arn FROM inference_providers WHERE enabled
 """
 PLATFORM: LiteralString = """
-    SELECT name, kind, base_url, region, models, secret_arn FROM platform_providers() ORDER BY id
+    SELECT name, kind, base_url, region, models, parameters, secret_arn FROM platform_providers() ORDER BY id
 """
 SETTINGS: LiteralString = """
     SELECT cache_ttl_s, record_content, content_retention_days, redact FROM inference_settings
@@ -81,6 +81,7 @@ def account(row: Row, *, owner: str = "") -> ProviderAccount:
         region=row["region"],
         secret_arn=row["secret_arn"],
         models=frozenset(row["models"]),
+        parameters=frozenset(row["parameters"]),
         own=bool(owner),
         owner=owner,
     )

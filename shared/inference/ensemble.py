@@ -90,6 +90,7 @@ def _candidates(passage: Passage, ask: Ask, count: int) -> list[str]:
         input_tokens=probable_input_tokens(request),
         tools=bool(request.tools),
         images=request.images > 0,
+        beyond=request.beyond,
     )
     known = {target.key: health.board.health(target.key) for target in resolved.targets.values()}
     ordered = routing.decide(replace(resolved.route, strategy=Strategy.ORDERED), facts, known, resolved.targets)

@@ -192,7 +192,7 @@ def _own_count(ask: Ask, assembly: Assembly) -> Tokens:
 
 def _order(passage: Passage, ask: Ask) -> list[Target]:
     resolved, request = passage.resolved, ask.request
-    facts = Facts()
+    facts = Facts(beyond=request.beyond)
     if resolved.named:
         tokens = probable_input_tokens(request)
         facts = Facts(
@@ -200,6 +200,7 @@ def _order(passage: Passage, ask: Ask) -> list[Target]:
             input_tokens=tokens,
             tools=bool(request.tools),
             images=request.images > 0,
+            beyond=request.beyond,
             prices={name: costing.probable(target, request, tokens) for name, target in resolved.targets.items()},
         )
     known = {target.key: health.board.health(target.key) for target in resolved.targets.values()}

@@ -24,7 +24,7 @@ class ChatRequest:
     """What a model is asked, with messages and tools in OpenAI's format.
 
     `model` None is the platform's default model. `options` are further parameters (`temperature`, `tool_choice`, …),
-    handed to the provider as they are.
+    handed to the provider as they are; `beyond` names those among them that OpenAI's API has none of.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -32,6 +32,7 @@ class ChatRequest:
     tools: Sequence[Mapping[str, Any]] = ()
     max_output_tokens: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    beyond: frozenset[str] = frozenset()
 
     def most_input_tokens(self) -> int:
         """Return what the prompt can't exceed: a byte-level tokenizer never makes more tokens than UTF-8 bytes."""

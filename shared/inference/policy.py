@@ -77,12 +77,17 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What of a request decides where it goes. `prices` are probable costs in micro-dollars by candidate's model."""
+    """What of a request decides where it goes.
+
+    `beyond` are the parameters that OpenAI's API has none of; `prices`, probable costs in micro-dollars by candidate's
+    model.
+    """
 
     task: str = ""
     input_tokens: int = 0
     tools: bool = False
     images: bool = False
+    beyond: frozenset[str] = frozenset()
     prices: Mapping[str, int] = field(default_factory=dict)
 
 

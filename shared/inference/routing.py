@@ -2,15 +2,18 @@
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
 from shared.inference.config import Target
 from shared.inference.errors import NotServed, ProviderSuspended
 from shared.inference.policy import BreakerState, Candidate, Facts, Health, Route, Strategy
+from shared.kernel.errors import InvalidRequest
 
 _UNKNOWN: Final = Health()
+# Of a name that somebody else chose.
+_LONGEST_SHOWN: Final = 64
 _RANDOM: Final = random.Random()  # noqa: S311 - spreads load, keeps no secret
 
 
@@ -24,8 +27,8 @@ def decide(
 ) -> list[Target]:
     """Return whom to ask, in this order, nobody twice. `health` is by `Target.key`, `targets` by candidate's model.
 
-    Raises `NotServed` when no candidate is fit for the request, and `ProviderSuspended` when the breakers of all that
-    are fit are open.
+    Raises `NotServed` when no candidate is fit for the request, `InvalidRequest` when none may be given one of its
+    parameters, and `ProviderSuspended` when the breakers of all that are fit are open.
     """
     fit: list[tuple[Candidate, Target]] = []
     seen: set[str] = set()
@@ -39,7 +42,7 @@ def decide(
         if (key := target.key) in seen:
             continue
         known = health.get(key, _UNKNOWN)
-        if why := _why_unfit(candidate, facts, known):
+        if why := _untaken(target, facts.beyond) or _why_unfit(candidate, facts, known):
             unfit.append(f"{candidate.model} {why}")
             continue
         seen.add(key)
@@ -50,10 +53,23 @@ def decide(
     if not fit:
         if soonest_s < math.inf:
             raise suspended(soonest_s)
+        check_parameters(targets.values(), facts.beyond)
         raise NotServed(f"No model of {route.name!r} takes this request: {'; '.join(unfit)[:1_000]}.", param="model")
     if route.strategy is Strategy.WEIGHTED and len(fit) > 1:
         fit.insert(0, fit.pop(_drawn([candidate.weight for candidate, _ in fit], rng)))
     return [_limited(target, candidate) for candidate, target in fit]
+
+
+def check_parameters(targets: Iterable[Target], beyond: frozenset[str]) -> None:
+    """Raise `InvalidRequest` for a parameter that none of these may be given."""
+    untaken = sorted(beyond.difference(*(target.account.parameters for target in targets)))
+    if untaken:
+        name = untaken[0][:_LONGEST_SHOWN]
+        raise InvalidRequest(
+            f"{name}: no such parameter. One that a provider of your own knows is handed to it once the provider's "
+            "`parameters` list it.",
+            param=name,
+        )
 
 
 def suspended(retry_in_s: float) -> ProviderSuspended:
@@ -61,6 +77,11 @@ def suspended(retry_in_s: float) -> ProviderSuspended:
         "The model provider has just failed several times in a row; try again shortly.",
         retry_after_s=max(1, math.ceil(retry_in_s)),
     )
+
+
+def _untaken(target: Target, beyond: frozenset[str]) -> str | None:
+    untaken = beyond - target.account.parameters if beyond else ()
+    return f"isn't given {min(untaken)[:_LONGEST_SHOWN]}" if untaken else None
 
 
 def _why_unfit(candidate: Candidate, facts: Facts, known: Health) -> str | None:

@@ -91,13 +91,16 @@ class StreamOptions(Lenient):
     include_usage: bool = Field(False, description="End with a chunk of the usage, which tells the cost too.")
 
 
-class CreateChatCompletion(Strict):
+class CreateChatCompletion(BaseModel):
+    """Beside these, parameters that a provider was set up to be given; any other is refused once it is known who."""
+
     model_config = ConfigDict(
+        extra="allow",
         json_schema_extra={
             "examples": [
                 {"model": "runyard-offline", "messages": [{"role": "user", "content": "What can you do?"}]},
             ]
-        }
+        },
     )
 
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -139,7 +142,7 @@ class CreateChatCompletion(Strict):
 
     def request(self) -> ChatRequest:
         """Return what is asked."""
-        given = self.model_fields_set
+        given, beyond = self.model_fields_set, self.model_extra or {}
         return ChatRequest(
             messages=_MESSAGES.dump_python(self.messages, exclude_unset=True),
             model=self.model,
@@ -149,8 +152,14 @@ class CreateChatCompletion(Strict):
                 name: value
                 for name, value in self.__dict__.items()
                 if value is not None and name in given and name not in _OURS
-            },
+            }
+            | beyond,
+            beyond=frozenset(beyond),
         )
+
+
+# What every provider may be asked with.
+CHAT_PARAMETERS = frozenset(CreateChatCompletion.model_fields)
 
 
 class _AsProvided(Output):

@@ -49,6 +49,6 @@ def secrets_of(org: Caller) -> list[str]:
 
 def begun(org: Caller, **given: Any) -> Account:
     """A provider whose creation was cut short before its key was stored."""
-    body = {**BODY, "kind": ProviderKind.OPENAI, "region": "", "models": (), "enabled": True, **given}
+    body = {**BODY, "kind": ProviderKind.OPENAI, "region": "", "models": (), "parameters": (), "enabled": True, **given}
     with db.tenant(org) as tx:
         return accounts.begin_account(tx, org, **body)

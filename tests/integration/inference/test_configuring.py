@@ -99,6 +99,7 @@ def provider(caller: Caller, name: str, *, enabled: bool = True, model: str = "m
             base_url=f"https://{name}.test/v1",
             region="",
             models=(model,),
+            parameters=(),
             enabled=enabled,
             api_key=None,
         )

@@ -96,6 +96,42 @@ def test_what_is_changed_changes_and_the_rest_stays(ask: Call) -> None:
     assert ask("GET", f"/{made['id']}").json["enabled"] is False
 
 
+def test_the_parameters_that_a_provider_is_given_are_listed_and_told_in_the_trail(ask: Call, org: Caller) -> None:
+    made = ask("POST", json=BODY | {"parameters": ["top_k", "min_p"]}).json
+    assert made["parameters"] == ["top_k", "min_p"]
+    assert ask("PATCH", f"/{made['id']}", json={"enabled": True}).json["parameters"] == ["top_k", "min_p"]
+    assert ask("PATCH", f"/{made['id']}", json={"parameters": ["provider"]}).json["parameters"] == ["provider"]
+    assert ask("GET", f"/{made['id']}").json["parameters"] == ["provider"]
+    with db.tenant(org) as tx:
+        rows = tx.execute("SELECT new FROM audit_events WHERE action = 'provider.update' ORDER BY id").fetchall()
+    assert [row["new"]["parameters"] for row in rows] == [["top_k", "min_p"], ["provider"]]
+    assert ask("PATCH", f"/{made['id']}", json={"parameters": []}).json["parameters"] == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["temperature"],
+        ["top_k", "stream"],
+        ["messages"],
+        [""],
+        ["a b"],
+        ["x" * 65],
+        ["a\x00"],
+        [f"p{n}" for n in range(51)],
+    ],
+    ids=["known", "known too", "messages", "nameless", "two words", "long", "NUL", "many"],
+)
+def test_what_every_provider_is_given_or_is_no_name_is_no_such_parameter(ask: Call, names: list[str]) -> None:
+    made = ask("POST", json=BODY).json
+    for refused in (
+        ask("POST", json=BODY | {"name": "other", "parameters": names}),
+        ask("PATCH", f"/{made['id']}", json={"parameters": names}),
+    ):
+        assert (refused.status, refused.error) == (400, "invalid_request")
+    assert [each["parameters"] for each in ask("GET").json["data"]] == [[]]
+
+
 @pytest.mark.parametrize("field", ["base_url", "kind", "name", "api_key", "region"])
 def test_where_a_key_is_sent_cannot_be_changed(ask: Call, field: str) -> None:
     made = ask("POST", json=BODY).json

@@ -61,6 +61,7 @@ def provider(caller: Caller, name: str, *models: str) -> None:
             base_url="https://p.test/v1",
             region="",
             models=models,
+            parameters=(),
             enabled=True,
             api_key=None,
         )

@@ -80,11 +80,17 @@ def test_sound_and_files_are_not_served_and_the_error_says_so(kind: str) -> None
     assert (refused.value.param or "").startswith("messages.0")
 
 
+def test_what_openai_has_no_parameter_for_is_kept_by_name_until_it_is_known_who_is_asked() -> None:
+    asked = chat(top_k=7, temperature=0.5, seed=None, chat_template_kwargs={"thinking": False})
+    assert asked.options == {"temperature": 0.5, "top_k": 7, "chat_template_kwargs": {"thinking": False}}
+    assert asked.beyond == {"top_k", "chat_template_kwargs"}
+    assert asked.most_input_tokens() > chat().most_input_tokens()
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
         ({"messages": []}, "messages"),
-        ({"temprature": 1}, "temprature"),
         ({"n": 2}, "n"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"store": True}, "store"),
@@ -92,7 +98,7 @@ def test_sound_and_files_are_not_served_and_the_error_says_so(kind: str) -> None
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role"),
         ({"model": "x" * 201}, "model"),
     ],
-    ids=["no messages", "misspelt", "two answers", "no tokens", "kept", "sound", "role", "long name"],
+    ids=["no messages", "two answers", "no tokens", "kept", "sound", "role", "long name"],
 )
 def test_the_field_at_fault_is_named(body: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:

@@ -14,6 +14,7 @@ from shared.inference.errors import NotServed, ProviderSuspended
 from shared.inference.policy import BreakerState, Candidate, Conditions, Facts, Health, Route, Strategy
 from shared.inference.routing import decide
 from shared.inference.targets import OWN_KEY
+from shared.kernel.errors import InvalidRequest
 
 ACCOUNT = ProviderAccount(name="provider", kind=ProviderKind.OPENAI)
 OPEN = Health(breaker=BreakerState.OPEN, retry_in_s=7.2)
@@ -162,3 +163,30 @@ def test_whatever_is_decided_is_fit_not_suspended_and_all_there_is(
     else:
         assert len(found) == len(set(found))
         assert set(found) == usable
+
+
+def test_only_who_may_be_given_all_parameters_is_asked() -> None:
+    def given(model: str, *parameters: str) -> Target:
+        return replace(target(model), account=replace(ACCOUNT, name=model, parameters=frozenset(parameters)))
+
+    targets = {"a": given("a"), "b": given("b", "top_k", "min_p"), "c": given("c", "top_k")}
+
+    def asked(*beyond: str) -> list[str]:
+        facts = Facts(beyond=frozenset(beyond))
+        return [found.model for found in decide(route(A, B, C), facts, {}, targets)]
+
+    assert (asked(), asked("top_k"), asked("top_k", "min_p")) == (["a", "b", "c"], ["b", "c"], ["b"])
+    with pytest.raises(InvalidRequest) as refused:
+        asked("top_k", "temprature")
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "temprature")
+    del targets["b"]
+    targets["a"] = given("a", "min_p")
+    with pytest.raises(NotServed, match=r"a isn't given top_k; .*; c isn't given min_p"):
+        asked("top_k", "min_p")
+
+
+def test_of_a_parameter_with_an_endless_name_little_is_repeated() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        decided(route(A), Facts(beyond=frozenset(["x" * 10_000])))
+    assert len(refused.value.message) < 250
+    assert len(refused.value.param or "") < 100
