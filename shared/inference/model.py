@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.inference.calls import Call, Tokens
 from shared.inference.errors import ModelNotFound as ModelNotFound  # other areas catch it
+from shared.kernel.errors import InvalidRequest
 
 # For a request that names no limit: a bound is needed to know the worst case before the call.
 DEFAULT_MAX_OUTPUT_TOKENS = 4_096
@@ -16,7 +17,7 @@ _FRAME_TOKENS = 64
 # An image is billed by its size in pixels, not in bytes. The dearest model there is, gpt-4o-mini, counts 2,833 tokens
 # and 5,667 for each of up to eight tiles. Source: https://platform.openai.com/docs/guides/images-vision
 MOST_IMAGE_TOKENS = 50_000
-_json = json.JSONEncoder(ensure_ascii=False).encode
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,15 @@ class ChatRequest:
     beyond: frozenset[str] = frozenset()
 
     def most_input_tokens(self) -> int:
-        """Return what the prompt can't exceed: a byte-level tokenizer never makes more tokens than UTF-8 bytes."""
+        """Return what the prompt can't exceed: a byte-level tokenizer never makes more tokens than UTF-8 bytes.
+
+        Raises `InvalidRequest` for numbers that JSON doesn't have, which no row can hold and no provider is asked with.
+        """
         parts = [*self.texts(), *self.tools, dict(self.options)]
-        texts = sum(_bytes_of(_json(part)) + _FRAME_TOKENS for part in parts)
+        try:
+            texts = sum(_bytes_of(_json(part)) + _FRAME_TOKENS for part in parts)
+        except ValueError as error:
+            raise InvalidRequest("A number is none, or is too large for one.") from error
         return texts + self.images * MOST_IMAGE_TOKENS
 
     @property

@@ -22,9 +22,14 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-# Postgres takes neither NaN nor Infinity for JSON, nor do other readers.
+def _finite(number: str) -> float:
+    found = float(number)
+    return found if math.isfinite(found) else _refuse(number)
+
+
+# Postgres takes neither NaN nor Infinity for JSON, nor do other readers; 1e999 is read as Infinity.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-_decode = json.JSONDecoder(parse_constant=_refuse).decode
+_decode = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite).decode
 
 
 def read_json(content: bytes) -> Any:

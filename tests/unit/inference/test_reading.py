@@ -71,11 +71,12 @@ def test_what_postgres_cannot_hold_is_replaced() -> None:
         b'{"a": ',
         b"\xff\xfe",
         b'{"a": NaN}',
+        b'{"a": [1.5, -1e999]}',
         b'{"a": Infinity}',
         b"[" * 100_000,
         b'{"a": ' + b"9" * 5_000,
     ],
-    ids=["nothing", "words", "cut off", "no utf-8", "nan", "infinity", "deep", "a long number"],
+    ids=["nothing", "words", "cut off", "no utf-8", "nan", "too large", "infinity", "deep", "a long number"],
 )
 def test_what_is_no_json_is_refused(content: bytes) -> None:
     with pytest.raises(ProviderAnsweredWrongly):
