@@ -62,7 +62,7 @@ def test_a_revoked_key_is_refused_within_seconds(home: Deployed, tenant: Tenant)
     assert client.get("/v1/me").status_code == 200
     assert tenant.http.delete(f"/v1/api-keys/{key['id']}").status_code == 200
     # API Gateway keeps an authorizer's answer for five seconds.
-    until(lambda: client.get("/v1/me").status_code == 401, "the end of the key", within_s=15)
+    until(lambda: client.get("/v1/me").status_code == 401, "the end of the key", within_s=7)
     assert refusal(client.get("/v1/me")) == (401, "api_key_revoked")
     assert tenant.http.get("/v1/me").status_code == 200
 

@@ -73,7 +73,7 @@ def test_a_cancelled_run_stops_at_once_frees_its_sandbox_and_costs_no_more(home:
     begun = home.wait_for_file(tenant, run_id, "begun")
     began = time.monotonic()
     cancelled = tenant.post(f"/v1/runs/{run_id}/cancel")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 2
     assert (cancelled["status"], cancelled["end_reason"]) == ("cancelled", "cancelled_by_user")
     until(lambda: not sleeping("31415"), "the end of its command")
     until(lambda: (tenant.sandbox_of(run_id) or {}).get("status") == "stopped", "the end of its sandbox")

@@ -42,13 +42,13 @@ def test_when_a_leader_is_killed_one_of_those_who_follow_leads(caller: Caller, r
     doomed = worker(caller, calls=1, slow_s=60, lead_s=3)
     until(lambda: redis.get("paid"), "the first call")
     work = Work()
-    # Not before the dead one's lock has ended.
+    # Not before the dead one's lock has ended, and soon after.
     doomed.kill()
     doomed.communicate()
     ends_at = time.monotonic() + redis.pttl(locks(redis)[0]) / 1000
     assert together(caller, work) == ["answer 1"] * 10
     assert work.paid == 1
-    assert time.monotonic() - ends_at > -0.1
+    assert -0.1 < time.monotonic() - ends_at < 5
 
 
 def test_when_a_leader_fails_one_of_those_who_follow_leads(caller: Caller, redis: Redis) -> None:
@@ -153,7 +153,7 @@ def test_an_overdue_leader_of_this_worker_is_waited_for_no_longer(caller: Caller
         await caching.give_up(key)
         return waited
 
-    assert 0.15 < asyncio.run(wait()) < 15
+    assert 0.15 < asyncio.run(wait()) < 5
 
 
 @pytest.mark.parametrize("whose", ["here", "elsewhere"])
@@ -171,7 +171,7 @@ def test_nobody_waits_longer_than_they_want(caller: Caller, redis: Redis, whose:
         await caching.give_up(key)
         return waited
 
-    assert 0.25 < asyncio.run(wait()) < 15
+    assert 0.25 < asyncio.run(wait()) < 5
 
 
 def test_leads_that_nobody_ended_do_not_pile_up(caller: Caller) -> None:
@@ -193,7 +193,7 @@ def test_without_redis_each_worker_has_its_own_leader(caller: Caller, services: 
     began = time.monotonic()
     assert together(caller, work) == ["answer 1"] * 10
     assert (work.paid, flights._flights) == (1, {})
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 2
 
     async def one_by_one() -> list[bool]:
         key = key_of(caller.org_id, "Other")
