@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from shared.billing import service as billing
 from shared.billing.service import DryRun, Estimate
-from shared.inference import config_store, routing, targets
+from shared.inference import config_store, targets
 from shared.inference.calls import Operation
 from shared.inference.config import OrgConfig
 from shared.inference.model import DEFAULT_MAX_OUTPUT_TOKENS, ChatRequest, most_embedding_tokens
@@ -21,18 +21,12 @@ TYPICAL_IMAGE_TOKENS = 1_000
 
 
 def estimate_chat(tx: Tx, caller: Caller, request: ChatRequest) -> Estimate:
-    """Return what this call costs the caller's org; raise `ModelNotFound` and `InvalidRequest`."""
+    """Return what this call costs the caller's org; raise `ModelNotFound`."""
     return of_chat(config_store.load(tx, caller), request)
 
 
 def of_chat(config: OrgConfig, request: ChatRequest) -> Estimate:
-    """Return what this call costs: the dearest candidate at worst, all calls of an ensemble.
-
-    Raises `ModelNotFound`, and `InvalidRequest` for a parameter that nobody may be given.
-    """
-    if request.beyond:
-        found = targets.resolve(config, request.model, operation=Operation.CHAT)
-        routing.check_parameters(found.targets.values(), request.beyond)
+    """Return what this call costs: the dearest candidate at worst, all calls of an ensemble; raise `ModelNotFound`."""
     limit = request.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
     expected_input, most_input = probable_input_tokens(request), request.most_input_tokens()
     prices = targets.prices(config, request.model, operation=Operation.CHAT)
@@ -65,7 +59,7 @@ def of_embeddings(config: OrgConfig, texts: Sequence[str], *, model: str | None 
 
 
 def dry_run_chat(tx: Tx, caller: Caller, request: ChatRequest) -> DryRun:
-    """Return what this call costs and what it would be refused with; raise `ModelNotFound` and `InvalidRequest`."""
+    """Return what this call costs and what it would be refused with; raise `ModelNotFound`."""
     return _dry_run(tx, "chat", estimate_chat(tx, caller, request))
 
 
