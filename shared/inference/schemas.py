@@ -92,7 +92,7 @@ class StreamOptions(Lenient):
 
 
 class CreateChatCompletion(BaseModel):
-    """Beside these, parameters that a provider was set up to be given; any other is refused once it is known who."""
+    """Beside these, a request may carry what the `parameters` of the provider that is asked list; no other is taken."""
 
     model_config = ConfigDict(
         extra="allow",

@@ -12,6 +12,10 @@ from shared.kernel.errors import Unavailable
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
+# It never was, or it has just ended by itself, as one does whose next step finds its run ended: nothing else is wrong
+# with arguments that are all ours. Source: https://docs.aws.amazon.com/step-functions/latest/apireference/API_StopExecution.html
+_NOT_RUNNING = {"ExecutionDoesNotExist", "ValidationException"}
+
 
 def start_execution(*, org_id: UUID, run_id: UUID) -> None:
     """Start the run's execution; starting it again does nothing. Raises `Unavailable`."""
@@ -33,7 +37,7 @@ def stop_execution(run_id: UUID, *, cause: str) -> None:
     try:
         _client().stop_execution(executionArn=_execution_arn(run_id), error="RunEnded", cause=cause)
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ExecutionDoesNotExist":
+        if error.response["Error"]["Code"] not in _NOT_RUNNING:
             raise
     except BotoCoreError as error:
         raise Unavailable("Step Functions can't be reached; the execution ends at its next step.") from error
