@@ -164,11 +164,6 @@ class _Worker:
     todo: list[Task] = field(default_factory=list)
     kill_at: float | None = None
 
-    def give(self, tasks: Sequence[Task]) -> None:
-        self.todo = list(tasks)
-        if self.todo:
-            self.child.pipe.send(self.todo)
-
 
 @dataclass(slots=True)
 class Crew:
@@ -202,10 +197,19 @@ class Crew:
         now = time.monotonic()
         for number, worker in enumerate(self._workers):
             worker.kill_at = now + kill_after_s[number] if number < len(kill_after_s) else None
-            worker.give(tasks[number :: self.size])
+            self._give(worker, tasks[number :: self.size])
         while any(worker.todo for worker in self._workers):
             self._listen(outcomes)
         return outcomes
+
+    def _give(self, worker: _Worker, tasks: Sequence[Task]) -> None:
+        worker.todo = list(tasks)
+        if worker.todo:
+            try:
+                worker.child.pipe.send(worker.todo)
+            except (BrokenPipeError, ConnectionResetError):
+                # It was killed after it had acknowledged its last.
+                self._replace(worker)
 
     def _listen(self, outcomes: dict[int, Outcome]) -> None:
         busy = {worker.child.pipe: worker for worker in self._workers if worker.todo}
@@ -239,7 +243,7 @@ class Crew:
             raise self._failure
         self.kills += 1
         worker.child = self._hire()
-        worker.give([replace(worker.todo[0], fuse=None), *worker.todo[1:]])
+        self._give(worker, [replace(worker.todo[0], fuse=None), *worker.todo[1:]])
 
     def _hire(self) -> Child:
         return self._nursery.fork(partial(_work, dict(self.environment)))

@@ -16,7 +16,7 @@ from shared.orgs import service as orgs
 from tests.integration.billing.ledger_machine import compare, entries_after, explain
 from tests.integration.billing.ledger_mix import MAKERS, Mix
 from tests.integration.billing.ledger_model import Model
-from tests.integration.billing.ledger_worker import Crew, Fuse, Task
+from tests.integration.billing.ledger_worker import Crew, Fuse, Operation, Task
 from tests.services import Services
 
 OPERATIONS = 10_000
@@ -133,6 +133,17 @@ def test_ten_thousand_operations_at_once_and_killed_at_random_leave_a_ledger_tha
     print(f"{_Tally.operations} operations, {_Tally.entries} entries, {crew.kills} workers killed")
     assert _Tally.entries > OPERATIONS / 2
     assert crew.kills > 100
+
+
+def test_a_worker_that_was_killed_after_its_last_task_is_replaced(crew: Crew) -> None:
+    nothing = [Task(0, Operation("expire", ids.new(), clock.now()))]
+    for _ in range(3):
+        assert crew.do(nothing)[0].said
+        child = crew._workers[0].child
+        child.kill()
+        # Its end of the pipe is closed once it is dead.
+        assert child.pipe.poll(30)
+    assert crew.kills == 2
 
 
 def _run(number: int) -> None:
