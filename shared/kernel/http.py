@@ -223,7 +223,7 @@ def _first_fault(error: RequestValidationError) -> RunyardError:
     if fault["type"] == "json_invalid":
         return InvalidRequest(f"body: not valid JSON at character {fault['loc'][-1]}.")
     place = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "path", "header"))
-    return InvalidRequest(f"{place or 'body'}: {fault['msg']}", param=place or None)
+    return InvalidRequest(f"{place or 'body'}: {fault['msg'].removeprefix('Value error, ')}", param=place or None)
 
 
 def _envelope(request: Request, error: RunyardError, *, status: int | None = None) -> JSONResponse:

@@ -22,7 +22,7 @@ from tests.integration.inference.equal_calls import (
     worker,
 )
 from tests.services import Services
-from tests.waiting import until
+from tests.waiting import takes_less_than, until
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_when_a_leader_is_killed_one_of_those_who_follow_leads(caller: Caller, r
     ends_at = time.monotonic() + redis.pttl(locks(redis)[0]) / 1000
     assert together(caller, work) == ["answer 1"] * 10
     assert work.paid == 1
-    assert -0.1 < time.monotonic() - ends_at < 5
+    assert -0.1 < time.monotonic() - ends_at < 1
 
 
 def test_when_a_leader_fails_one_of_those_who_follow_leads(caller: Caller, redis: Redis) -> None:
@@ -153,7 +153,12 @@ def test_an_overdue_leader_of_this_worker_is_waited_for_no_longer(caller: Caller
         await caching.give_up(key)
         return waited
 
-    assert 0.15 < asyncio.run(wait()) < 5
+    def waited_s() -> float:
+        took_s = asyncio.run(wait())
+        assert took_s > 0.15
+        return took_s
+
+    assert takes_less_than(1, waited_s)
 
 
 @pytest.mark.parametrize("whose", ["here", "elsewhere"])
@@ -171,7 +176,12 @@ def test_nobody_waits_longer_than_they_want(caller: Caller, redis: Redis, whose:
         await caching.give_up(key)
         return waited
 
-    assert 0.25 < asyncio.run(wait()) < 5
+    def waited_s() -> float:
+        took_s = asyncio.run(wait())
+        assert took_s > 0.25
+        return took_s
+
+    assert takes_less_than(0.8, waited_s)
 
 
 def test_leads_that_nobody_ended_do_not_pile_up(caller: Caller) -> None:

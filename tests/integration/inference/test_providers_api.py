@@ -132,6 +132,11 @@ def test_what_every_provider_is_given_or_is_no_name_is_no_such_parameter(ask: Ca
     assert [each["parameters"] for each in ask("GET").json["data"]] == [[]]
 
 
+def test_a_parameter_that_every_provider_is_given_is_named(ask: Call) -> None:
+    refused = ask("POST", json=BODY | {"parameters": ["top_k", "temperature"]}).json["error"]
+    assert refused["message"].startswith("parameters: every provider is given temperature;")
+
+
 @pytest.mark.parametrize("field", ["base_url", "kind", "name", "api_key", "region"])
 def test_where_a_key_is_sent_cannot_be_changed(ask: Call, field: str) -> None:
     made = ask("POST", json=BODY).json
